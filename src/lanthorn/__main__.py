@@ -1,0 +1,5 @@
+"""`python -m lanthorn`."""
+
+from lanthorn.cli import main
+
+main()
