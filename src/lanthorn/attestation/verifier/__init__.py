@@ -1,0 +1,1 @@
+"""Check evidence. Never imports an attester or the simulator."""
