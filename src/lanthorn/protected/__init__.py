@@ -7,6 +7,7 @@ index of ours, itself a protected file.
 from __future__ import annotations
 
 from lanthorn.protected._range import FileRange, RangeReader
+from lanthorn.protected.editor import ProtectedEditor
 from lanthorn.protected.metadata import Header, Metadata, version_id
 from lanthorn.protected.paths import embedded_path
 from lanthorn.protected.reader import ProtectedReader
@@ -16,6 +17,7 @@ __all__ = [
     "FileRange",
     "Header",
     "Metadata",
+    "ProtectedEditor",
     "ProtectedReader",
     "RangeReader",
     "embedded_path",

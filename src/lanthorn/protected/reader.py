@@ -12,17 +12,8 @@ import hmac
 
 from lanthorn.errors import FormatError, IntegrityError
 from lanthorn.keys import WrapKey
-from lanthorn.protected._crypto import BadNodeError, decrypt_nodes
-from lanthorn.protected._layout import (
-    DATA_PER_MHT,
-    ENTRY,
-    HEAD,
-    NODE,
-    TAG,
-    encrypted_size,
-    physical_data,
-    runs,
-)
+from lanthorn.protected._layout import DATA_PER_MHT, HEAD, NODE, encrypted_size
+from lanthorn.protected._nodes import read_nodes, work_buffer
 from lanthorn.protected._range import RangeReader, read_exactly
 from lanthorn.protected._tree import Tree
 from lanthorn.protected.metadata import Header, Metadata, open_metadata, parse_header
@@ -92,7 +83,7 @@ class ProtectedReader:
         Raises `FormatError` for what is no protected file, `IntegrityError` for a wrong key, a changed, cut
         or extended file, another path or another version, `StorageError` when the host fails.
         """
-        label: str = name or path or getattr(source, "name", "protected file")
+        label = name or path or str(getattr(source, "name", "protected file"))
         header, metadata = open_verified(source, key, label, path=path, version=version)
         return cls(source, header, metadata, label)
 
@@ -147,40 +138,16 @@ class ProtectedReader:
         return node
 
     def _fill_nodes(self, target: memoryview, first: int, count: int) -> None:
-        """Decrypt `count` whole data nodes straight into `target`, with one read of the host."""
         entries = self._tree.data_entries(first, count)
-        start = physical_data(first)
-        length = (physical_data(first + count - 1) + 1 - start) * NODE
         work = self._take_buffer()
         try:
-            cipher = memoryview(work)[: length + TAG]
-            if not read_exactly(self._source, cipher[:length], start * NODE):
-                raise IntegrityError(f"{self._name} is cut short: data node {first + count - 1} is missing")
-            self._decrypt(cipher, entries, target, first)
+            read_nodes(self._source, entries, target, first, work, self._name)
         finally:
             self._buffers.append(work)
-
-    def _decrypt(self, cipher: memoryview, entries: bytes, target: memoryview, first: int) -> None:
-        """Decrypt run by run: a tree node stands between the data nodes of one tree node and of the next."""
-        start = physical_data(first)
-        for d, count in runs(first, len(entries) // ENTRY):
-            at = (physical_data(d) - start) * NODE
-            e, out = (d - first) * ENTRY, (d - first) * NODE
-            try:
-                decrypt_nodes(
-                    cipher[at : at + count * NODE + TAG],
-                    entries[e : e + count * ENTRY],
-                    target[out : out + count * NODE],
-                )
-            except BadNodeError as error:
-                bad = d + error.index
-                raise IntegrityError(
-                    f"{self._name} was changed: data node {bad} does not fit its tag (at byte {HEAD + bad * NODE})"
-                ) from error
 
     def _take_buffer(self) -> bytearray:
         """Return a work buffer no other thread has; new ones cost page faults, so they are kept."""
         try:
             return self._buffers.pop()
         except IndexError:
-            return bytearray((_RUN + _RUN // DATA_PER_MHT + 1) * NODE + TAG)
+            return work_buffer(_RUN)
