@@ -27,7 +27,7 @@ P256_SPKI_SIZE = 91
 class TrustAnchor:
     """A root key and what it stands for. Whether evidence is simulated follows from this `kind` alone.
 
-    Raises `UsageError` for a real kind with a key that is not pinned and for a simulated one with a key that is.
+    Raises `UsageError` for a real kind with a key that is not pinned, a simulated one with a key that is.
     """
 
     name: str
