@@ -1,0 +1,15 @@
+"""Appraise claims against a policy: which locks, on which platforms, in which state, may have keys."""
+
+from lanthorn.appraisal.appraise import appraise
+from lanthorn.appraisal.policy import AppraisalPolicy, PolicyAnchor, Rule
+from lanthorn.appraisal.result import AppraisalRefusedError, AttestationResult, Check
+
+__all__ = [
+    "AppraisalPolicy",
+    "AppraisalRefusedError",
+    "AttestationResult",
+    "Check",
+    "PolicyAnchor",
+    "Rule",
+    "appraise",
+]
