@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import Protocol
 
@@ -36,11 +37,26 @@ class FileRange:
 
     @classmethod
     def open(cls, path: Path | str) -> FileRange:
-        """Open a file for reading only."""
+        """Open a regular file for reading only. Raises `StorageError`."""
         with storage_errors("read", path):
-            opened = cls(os.open(path, os.O_RDONLY | os.O_CLOEXEC), str(path))
-        opened._owned = True
+            # O_NONBLOCK: the host may have put a pipe there, whose open would never return.
+            opened = cls(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), str(path))
+            opened._owned = True
+            regular = stat.S_ISREG(os.fstat(opened.fd).st_mode)
+        if not regular:
+            opened.close()
+            raise StorageError(f"cannot read {path}: not a regular file")
         return opened
+
+    @classmethod
+    def create(cls, path: Path, mode: int, *, name: str | None = None) -> FileRange:
+        """Make a new file for reading and writing. Raises `StorageError`, also when it exists."""
+        with storage_errors("write", name or path):
+            created = cls(
+                os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), name or str(path)
+            )
+        created._owned = True
+        return created
 
     def pread(self, length: int, offset: int) -> bytes:
         with storage_errors("read", self.name):
