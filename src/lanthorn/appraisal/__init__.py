@@ -1,7 +1,8 @@
 """Appraise claims against a policy: which locks, on which platforms, in which state, may have keys."""
 
 from lanthorn.appraisal.appraise import appraise
-from lanthorn.appraisal.policy import AppraisalPolicy, PolicyAnchor, Rule
+from lanthorn.appraisal.decide import decide
+from lanthorn.appraisal.policy import AppraisalPolicy, PolicyAnchor, Rule, development_policy
 from lanthorn.appraisal.result import AppraisalRefusedError, AttestationResult, Check
 
 __all__ = [
@@ -12,4 +13,6 @@ __all__ = [
     "PolicyAnchor",
     "Rule",
     "appraise",
+    "decide",
+    "development_policy",
 ]

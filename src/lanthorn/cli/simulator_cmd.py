@@ -121,8 +121,8 @@ def _print(platform: SimulatedPlatform, state: PlatformState, as_json: bool) -> 
 
     members = {
         "folder": str(platform.folder),
-        "root": str(platform.root_path),
-        "collateral": str(platform.collateral_path()),
+        "root_file": str(platform.root_path),
+        "collateral_file": str(platform.collateral_path()),
         **dataclasses.asdict(state.settings),
         "boot_count": state.boot_count,
         "rtmr3": state.rtmr3.hex(),
