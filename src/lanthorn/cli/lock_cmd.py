@@ -38,8 +38,8 @@ def command(
 ) -> None:
     """Pin the job in JOBDIR: command, environment, code and inputs, into lanthorn.lock and lanthorn.lock.d.
 
-    Nothing is encrypted and no key is needed. Owners repeat it on their own machine with --check to see that a lock
-    says what they think it says.
+    Nothing is encrypted and no key is needed. Owners repeat it on their own machine with --check to see that
+    a lock says what they think it says.
     """
     folder = Path(os.path.realpath(jobdir))
     lock_path, store = folder / LOCK_NAME, LockStore(folder / STORE_NAME)

@@ -1,10 +1,10 @@
 """Bytecode made from locked sources: the same bytes on every machine, so that start-up needs no compiling.
 
-Every `.py` of environment and interpreter is compiled by the job's own interpreter into a hash-based pyc that is never
-compared with its source (PEP 552, flags 0b01: the lock has both). CPython's compiler gives the same code everywhere,
-but its serialisation depends on where the source lay and on how often a string happens to be in use. So the worker
-compiles under a fixed file name (an import sets the right one), and writes with every reference count brought into
-one state: see `_WORKER`. Results are kept by source digest in the user's cache.
+Every `.py` of environment and interpreter is compiled by the job's own interpreter into a hash-based pyc that
+is never compared with its source (PEP 552, flags 0b01: the lock has both). CPython's compiler gives the same
+code everywhere, but its serialisation depends on where the source lay and on how often a string happens to be
+in use. So the worker compiles under a fixed file name (an import sets the right one), and writes with every
+reference count brought into one state: see `_WORKER`. Results are kept by source digest in the user's cache.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ from lanthorn.errors import ManifestError
 from lanthorn.job import tree
 from lanthorn.job.interpreter import Interpreter
 from lanthorn.job.trusted import LIST_VERSION, encode_list
+from lanthorn.storage import storage_errors
 
 RECIPE = 1
 """Changed whenever `_WORKER` would write other bytes from the same source."""
 
-# Two round trips make marshal's output a function of the source alone. Version 2 knows no references, so reading it
-# back gives every constant an object of its own; then all strings are held in a list, so that each counts as shared,
-# and version 4 writes its references in an order that no other use of the strings can disturb. Version 2 alone would
-# load 1.4 times slower than an ordinary pyc; this loads as fast. One-character strings live once in the interpreter
-# and may or may not be interned by then: they are interned first.
+# Two round trips make marshal's output a function of the source alone. Version 2 knows no references, so
+# reading it back gives every constant an object of its own; then all strings are held in a list, so that each
+# counts as shared, and version 4 writes its references in an order that no other use of the strings can
+# disturb. Version 2 alone would load 1.4 times slower than an ordinary pyc; this loads as fast. One-character
+# strings live once in the interpreter and may or may not be interned by then: they are interned first.
 _WORKER = r"""
 import _imp, hashlib, marshal, os, sys
 from importlib._bootstrap_external import MAGIC_NUMBER, _RAW_MAGIC_NUMBER
@@ -67,7 +68,7 @@ for line in sys.stdin.buffer:
         sys.exit("changed while it was locked: " + os.fsdecode(path))
     try:
         data = pyc(source)
-    except (SyntaxError, ValueError, RecursionError, OverflowError, MemoryError):
+    except (SyntaxError, ValueError, RecursionError, OverflowError):
         data = b""
     temporary = os.path.join(folder, digest[:2], "%s.%d" % (digest, os.getpid()))
     with open(temporary, "wb") as file:
@@ -106,10 +107,11 @@ def make_pack(python: Interpreter, sources: Iterable[Source], cache: Path) -> By
         sources, key=lambda source: (source.root, source.path.encode("utf-8", "surrogateescape"))
     )
     folder = cache / f"bytecode-{RECIPE}-{python.cache_tag}-{python.version}"
-    found = _from_cache(folder, ordered)
-    if missing := {s.sha256: s.host for s in ordered if s.sha256 not in found}:
-        _compile(python, missing, folder)
-        found.update(_from_cache(folder, [s for s in ordered if s.sha256 in missing]))
+    with storage_errors("use the cache", folder):
+        found = _from_cache(folder, ordered)
+        if missing := {s.sha256: s.host for s in ordered if s.sha256 not in found}:
+            _compile(python, missing, folder)
+            found.update(_from_cache(folder, [s for s in ordered if s.sha256 in missing]))
     return _pack(python, ordered, found)
 
 
@@ -178,7 +180,7 @@ def _work(python: Interpreter, folder: Path, lines: bytes, failures: list[str]) 
     # -S: an environment's start-up code has no say in what its bytecode is.
     command = [python.command, "-I", "-S", "-B", "-W", "ignore", "-c", _WORKER, str(folder)]
     try:
-        done = subprocess.run(command, input=lines, capture_output=True, check=False)  # noqa: S603 - the job's Python
+        done = subprocess.run(command, input=lines, capture_output=True, check=False)  # noqa: S603 - as in probe
     except OSError as error:
         failures.append(f"{python.command}: {error.strerror}")
         return

@@ -25,7 +25,7 @@ class Change(NamedTuple):
 
 
 def changes(locked: Lock, store: LockStore, here: Draft) -> list[Change]:
-    """Return every difference between a lock with its store and what this machine has; none when they agree."""
+    """Return every difference between a lock with its store and this machine; none when they agree."""
     if locked.digest == here.lock.digest:
         return []
     found = [*_settings(locked, here.lock), *_protected(locked, here.lock)]

@@ -1,10 +1,10 @@
 """The shared libraries a set of ELF files can load, found as ld.so finds them.
 
-Followed: DT_NEEDED through DT_RUNPATH or DT_RPATH with $ORIGIN, then the default folders of the machine, then the
-folders of ld.so's configuration; the loader itself; libraries that glibc opens by name; and names of libraries in the
-read-only data of the environment and interpreter that exist in the default folders (for dlopen). Not followed: names
-made up while the program runs, and glibc-hwcaps variants, which the program will not find either: list those under
-`system` in lanthorn.toml.
+Followed: DT_NEEDED through DT_RUNPATH or DT_RPATH with $ORIGIN, then the default folders of the machine, then
+the folders of ld.so's configuration; the loader itself; libraries that glibc opens by name; and names of
+libraries in the read-only data of the environment and interpreter that exist in the default folders (for
+dlopen). Not followed: names made up while the program runs, and glibc-hwcaps variants, which the program will
+not find either: list those under `system` in lanthorn.toml.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_CONFIGURATION_BYTES = 65536
 
 @dataclass
 class Closure:
-    """What was found: paths as ld.so would open them, and names found only outside the default folders, or nowhere."""
+    """Paths as ld.so would open them, and names found only outside the default folders, or nowhere."""
 
     libraries: dict[str, None] = field(default_factory=dict)
     configured: dict[str, str] = field(default_factory=dict)
@@ -115,7 +115,7 @@ def _default_folders(machine: int, multiarch: str) -> list[str]:
 
 
 def _configured_folders() -> list[str]:
-    """Return the folders in ld.so's configuration: a program under Lanthorn has no ld.so.cache that leads there."""
+    """Return the folders of ld.so's configuration: under Lanthorn no ld.so.cache leads there."""
     folders: list[str] = []
     if os.path.isdir(_LD_CONFIGURATION):
         for name in sorted(os.listdir(_LD_CONFIGURATION)):

@@ -17,8 +17,8 @@ MAX_HOPS = 40
 class Collector:
     """Files and links by root, each relative to its root's location (a real path).
 
-    `claims` are folders or files and the root that owns what lies in them; the innermost claim decides, and what
-    nobody claims is the system's.
+    `claims` are folders or files and the root that owns what lies in them; the innermost claim decides, and
+    what nobody claims is the system's.
     """
 
     def __init__(self, locations: Mapping[str, str], claims: Mapping[str, str]) -> None:
@@ -75,7 +75,7 @@ class Collector:
         return done or "/"
 
     def walk(self, folder: str, excluded: Callable[[str, bool], bool]) -> list[str]:
-        """Add every file below `folder` but those that `excluded(path, is_folder)` names; return dangling links."""
+        """Add all files below `folder` but what `excluded(path, is_folder)` names; return dangling links."""
         dangling: list[str] = []
         pending = [folder]
         while pending:

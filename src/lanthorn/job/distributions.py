@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lanthorn.errors import ManifestError
-from lanthorn.storage import read_limited
+from lanthorn.storage import read_limited, storage_errors
 
 MAX_METADATA_BYTES = 16 << 20
 MAX_RECORD_BYTES = 64 << 20
@@ -21,7 +21,7 @@ GENERATED_NAMES = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.jso
 
 @dataclass(frozen=True)
 class Distribution:
-    """A name and version, and the SHA-256 (hex) that the wheel's RECORD gives for its files, by absolute path."""
+    """A name, a version, and the SHA-256 (hex) that RECORD gives for its files, by absolute path."""
 
     name: str
     version: str
@@ -37,14 +37,15 @@ def is_generated(path: str, is_folder: bool) -> bool:
 
 
 def installed(site: str) -> list[Distribution]:
-    """Return the distributions of one site-packages folder. Raises `ManifestError` for unreadable metadata."""
+    """Return the distributions of a site-packages folder. Raises `ManifestError` for bad metadata."""
     found = []
-    for name in sorted(os.listdir(site)):
-        folder = Path(site, name)
-        if name.endswith(".dist-info") and (folder / "METADATA").is_file():
-            found.append(_distribution(folder, "METADATA", _recorded(folder)))
-        elif name.endswith(".egg-info") and (folder / "PKG-INFO").is_file():
-            found.append(_distribution(folder, "PKG-INFO", _listed(folder)))
+    with storage_errors("read", site):
+        for name in sorted(os.listdir(site)):
+            folder = Path(site, name)
+            if name.endswith(".dist-info") and (folder / "METADATA").is_file():
+                found.append(_distribution(folder, "METADATA", _recorded(folder)))
+            elif name.endswith(".egg-info") and (folder / "PKG-INFO").is_file():
+                found.append(_distribution(folder, "PKG-INFO", _listed(folder)))
     return found
 
 

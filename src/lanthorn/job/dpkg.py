@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from lanthorn.storage import storage_errors
+
 DATABASE = Path("/var/lib/dpkg")
 
 
@@ -28,13 +30,14 @@ def packages_of(paths: Iterable[str], database: Path = DATABASE) -> dict[str, Pa
     folder = database / "info"
     if not wanted or not folder.is_dir():
         return {}
-    versions = _versions(database / "status")
     found: dict[str, Package] = {}
-    for listing in sorted(folder.glob("*.list")):
-        hits = wanted.keys() & set(listing.read_bytes().split(b"\n"))
-        name = listing.stem.partition(":")[0]
-        for hit in hits:
-            found.setdefault(wanted[hit], Package(name, versions.get(name, "")))
+    with storage_errors("read", database):
+        versions = _versions(database / "status")
+        for listing in sorted(folder.glob("*.list")):
+            hits = wanted.keys() & set(listing.read_bytes().split(b"\n"))
+            name = listing.stem.partition(":")[0]
+            for hit in hits:
+                found.setdefault(wanted[hit], Package(name, versions.get(name, "")))
     return found
 
 

@@ -1,7 +1,9 @@
-"""What an ELF file says about the libraries it loads: DT_NEEDED, search paths, loader, names in its read-only data.
+"""What an ELF file says about the libraries it loads: DT_NEEDED, search paths, loader, names in its read-only
+data.
 
-A small parser of its own: it maps the file and touches some kilobytes of a 434 MB library. Sources: System V ABI,
-chapters 4 and 5 (ELF-64), and the Linux extensions DT_RUNPATH and PT_INTERP. 32-bit and big-endian files are not read.
+A small parser of its own: it maps the file and touches some kilobytes of a 434 MB library. Sources: System V
+ABI, chapters 4 and 5 (ELF-64), and the Linux extensions DT_RUNPATH and PT_INTERP. 32-bit and big-endian files
+are not read.
 """
 
 from __future__ import annotations

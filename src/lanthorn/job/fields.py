@@ -38,7 +38,7 @@ class Fields:
     def has(self, key: str) -> bool:
         return key in self._values
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         return list(self._values)
 
     def text(self, key: str, default: str | None = None) -> str:

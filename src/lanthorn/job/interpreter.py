@@ -52,6 +52,11 @@ class Interpreter:
     beside: tuple[str, ...]
 
     @property
+    def inside(self) -> str:
+        """The executable's path in its own installation."""
+        return os.path.relpath(self.executable, self.base)
+
+    @property
     def venv(self) -> bool:
         return self.prefix != self.base
 
@@ -59,7 +64,8 @@ class Interpreter:
 def probe(python: Path) -> Interpreter:
     """Run `python` isolated and return what it says. This executes the environment's own start-up code.
 
-    Raises `UsageError` when it does not run, is no CPython-like interpreter, or uses the system's packages as well.
+    Raises `UsageError` when it does not run, is no CPython-like interpreter, or uses the system's packages as
+    well.
     """
     said = _ask(python)
     if said["system_site"]:

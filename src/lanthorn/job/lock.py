@@ -1,9 +1,10 @@
 """Read `lanthorn.lock`: what a job is, to the byte.
 
-The file is TOML. Its `[job]` table is the job: the digest of its canonical JSON names the job everywhere. Outside
-that digest stand `[locations]` (where the roots lie on a machine: the operator's business), `[brokers.<name>] url`
-(a broker is known by its public key, not its address) and `[reference.<target>]` (measurements, checked by whoever
-uses them). This module is on the path of every run: it imports no validation library.
+The file is TOML. Its `[job]` table is the job: the digest of its canonical JSON names the job everywhere.
+Outside that digest stand `[locations]` (where the roots lie on a machine: the operator's business),
+`[brokers.<name>] url` (a broker is known by its public key, not its address) and `[reference.<target>]`
+(measurements, checked by whoever uses them). This module is on the path of every run: it imports no
+validation library.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _VERSION = re.compile(r"[0-9A-Za-z.+_-]{1,64}")
 
 @dataclass(frozen=True)
 class LockedPath:
-    """A protected file or folder. `version` is the id an input must have; None for outputs and floating inputs."""
+    """A protected file or folder. `version` is the id an input must have; None if floating or an output."""
 
     path: str
     key: str
@@ -56,7 +57,7 @@ class LockedBroker:
 
 @dataclass(frozen=True)
 class LockedPython:
-    """The interpreter. `executable` is relative to the root `interpreter`; `venv`: the environment is another prefix."""
+    """The interpreter. `executable` is relative to its root; `venv`: the environment is another prefix."""
 
     implementation: str
     version: str
@@ -143,7 +144,8 @@ def lock_from_values(values: dict[str, Any], folder: Path) -> Lock:
 
 
 def lock_from_canonical(data: bytes) -> Lock:
-    """Return the lock whose canonical `[job]` bytes these are, as a broker stores them: no locations, no addresses.
+    """Return the lock whose canonical `[job]` bytes these are, as a broker stores them: no locations, no
+    addresses.
 
     Raises `ManifestError` unless the bytes are exactly the canonical encoding of a valid `[job]`.
     """
@@ -287,7 +289,7 @@ def _keys(table: Fields, brokers: Mapping[str, LockedBroker]) -> Mapping[str, st
 
 def _brokers(table: Fields, urls: Mapping[str, str]) -> Mapping[str, LockedBroker]:
     brokers = {}
-    for name in table.keys():
+    for name in table.names():
         pins = table.texts(name)
         if not NAME.fullmatch(name):
             raise table.refuse(name, "is not a name of a broker")
@@ -299,7 +301,7 @@ def _brokers(table: Fields, urls: Mapping[str, str]) -> Mapping[str, LockedBroke
 
 def _urls(table: Fields) -> Mapping[str, str]:
     urls = {}
-    for name in table.keys():
+    for name in table.names():
         entry = table.table(name)
         urls[name] = entry.text("url")
         if not urls[name].startswith("https://"):
@@ -337,7 +339,7 @@ def _roots(table: Fields) -> Mapping[str, RootSummary]:
 
 def _locations(table: Fields, folder: Path) -> Mapping[str, Path]:
     locations = {"job": folder, "system": Path("/")}
-    for name in table.keys():
+    for name in table.names():
         if name not in ("environment", "interpreter"):
             raise table.refuse(name, "is not a root with a location: expected 'environment' or 'interpreter'")
         locations[name] = Path(_absolute(folder / table.text(name)))
@@ -351,4 +353,4 @@ def _absolute(path: Path) -> str:
 
 
 def _reference(table: Fields) -> Mapping[str, Mapping[str, str]]:
-    return {target: table.table(target).mapping() for target in table.keys()}
+    return {target: table.table(target).mapping() for target in table.names()}

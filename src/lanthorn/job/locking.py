@@ -62,10 +62,10 @@ def draft_lock(
 ) -> Draft:
     """Make the lock of `job` from what is on this machine now.
 
-    `python` overrides the manifest's interpreter; `interpreter` is where a copy of its installation lies. Everything
-    is read and hashed; the interpreter is run to ask where its parts are and to compile. Whether an installed
-    package is what its authors published is not checked, only that it is what its RECORD says (a warning if not).
-    Raises `UsageError`, `ManifestError` or `StorageError`.
+    `python` overrides the manifest's interpreter; `interpreter` is where a copy of its installation lies.
+    Everything is read and hashed; the interpreter is run to ask where its parts are and to compile. Whether
+    an installed package is what its authors published is not checked, only that it is what its RECORD says (a
+    warning if not). Raises `UsageError`, `ManifestError` or `StorageError`.
     """
     asked = probe(job.folder / (python or job.python or DEFAULT_PYTHON))
     locations = _locations(job, asked, interpreter)
@@ -106,7 +106,7 @@ def _command(job: Job, python: Interpreter) -> tuple[RootPath, tuple[str, ...]]:
     if first not in {*interpreter_names(python.version), job.python}:
         hint = 'write it as command = ["python", "script.py"]'
         raise UsageError(f"command starts with {first!r}, but only a Python program can be locked", hint=hint)
-    inside = RootPath("interpreter", os.path.relpath(python.executable, python.base))
+    inside = RootPath("interpreter", python.inside)
     return (RootPath("environment", "bin/python") if python.venv else inside), job.command[1:]
 
 
@@ -149,7 +149,10 @@ class _Titles:
             for root in ("environment", "system")
             for path in (*collector.files[root], *collector.links[root])
         ]
-        self._packages = packages_of([path for path in loose if path not in self._owners])
+        # A folder, such as the link /lib, is listed by every package that puts something there.
+        self._packages = packages_of(
+            [path for path in loose if path not in self._owners and not os.path.isdir(path)]
+        )
 
     def of(self, root: str, host: str) -> tuple[str, str]:
         if owner := self._owners.get(host):
@@ -239,7 +242,7 @@ def _python_table(python: Interpreter) -> dict[str, Any]:
         "implementation": python.implementation,
         "version": python.version,
         "cache_tag": python.cache_tag,
-        "executable": os.path.relpath(python.executable, python.base),
+        "executable": python.inside,
         "venv": python.venv,
     }
 

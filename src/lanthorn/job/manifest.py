@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from lanthorn.errors import UsageError
-from lanthorn.job.fields import Fields
+from lanthorn.job.fields import NAME, Fields
 from lanthorn.job.paths import contains, normalise
 from lanthorn.storage import read_limited
 
@@ -66,8 +66,8 @@ class Job:
 def load_job(folder: Path) -> Job:
     """Read `lanthorn.toml` in `folder`.
 
-    Raises `UsageError` naming the file and key for anything unknown, missing, of a wrong type or contradictory,
-    `StorageError` when it cannot be read.
+    Raises `UsageError` naming the file and key for anything unknown, missing, of a wrong type or
+    contradictory, `StorageError` when it cannot be read.
     """
     path = folder / MANIFEST_NAME
     return parse_job(read_limited(path, MAX_MANIFEST_BYTES), folder)
@@ -192,12 +192,13 @@ def _log_key(section: Fields, stdio: str, protected: tuple[ProtectedPath, ...]) 
 
 
 def _brokers(table: Fields) -> Mapping[str, BrokerEntry]:
-    return {name: _broker(name, table) for name in sorted(table.keys())}
+    return {name: _broker(name, table) for name in sorted(table.names())}
 
 
 def _broker(name: str, table: Fields) -> BrokerEntry:
     entry = table.table(name)
-    _require_name(table, name)
+    if not NAME.fullmatch(name):
+        raise table.refuse(name, "is not a name of a broker")
     url, pins = entry.text("url"), entry.texts("spki")
     check_pins(entry, pins)
     if not _is_https(url):
@@ -224,13 +225,8 @@ def check_pins(table: Fields, pins: tuple[str, ...]) -> None:
             raise table.refuse("spki", f"expected 'sha256:' and 64 lower-case hex digits, got {pin!r:.100}")
 
 
-def _require_name(table: Fields, name: str) -> None:
-    # `name` takes a key's value; here the key itself is the name.
-    Fields({"name": name}, f"broker or key {name!r:.80}").name("name")
-
-
 def _keys(table: Fields, used: list[str], brokers: Mapping[str, BrokerEntry]) -> Mapping[str, str]:
-    named = {name: _broker_of(table, name, brokers) for name in table.keys()}
+    named = {name: _broker_of(table, name, brokers) for name in table.names()}
     for name in named:
         if name not in used:
             raise table.refuse(name, "is used by no [[protected]] entry and is not log_key")

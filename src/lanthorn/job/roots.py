@@ -1,4 +1,5 @@
-"""Gather the four roots of a job: its own files, its environment, its interpreter, and the system's libraries.
+"""Gather the four roots of a job: its own files, its environment, its interpreter, and the system's
+libraries.
 
 What is left out, and why, is told in docs/locks.md; the rules are `is_generated` (what installing makes), the
 `stdlib` rules here, and everything in an environment's `bin`, whose links the view makes anew.
@@ -44,7 +45,7 @@ class Gathered:
 
 
 def gather(job: Job, python: Interpreter, locations: Mapping[str, str]) -> Gathered:
-    """Return the paths of all four roots. Raises `UsageError` or `ManifestError` for what cannot be locked."""
+    """Return the paths of all four roots. Raises `UsageError` or `ManifestError` for what can't be locked."""
     gathered = Gathered(Collector(locations, claims_of(python, locations)))
     _gather_job(job, gathered.collector)
     _gather_environment(python, gathered)
@@ -57,8 +58,8 @@ def gather(job: Job, python: Interpreter, locations: Mapping[str, str]) -> Gathe
 def claims_of(python: Interpreter, locations: Mapping[str, str]) -> dict[str, str]:
     """Return which folder belongs to which root.
 
-    An interpreter below /usr shares its folders with the system, and one without an environment of its own shares
-    its prefix with what is installed there: then only the exact folders are claimed.
+    An interpreter below /usr shares its folders with the system, and one without an environment of its own
+    shares its prefix with what is installed there: then only the exact folders are claimed.
     """
     claims = {locations["job"]: "job"}
     base = locations["interpreter"]
@@ -75,7 +76,7 @@ def claims_of(python: Interpreter, locations: Mapping[str, str]) -> dict[str, st
 
 
 def moved(python: Interpreter, location: str, path: str) -> str:
-    """Return where `path` of Python's own installation lies when that installation is looked at in `location`."""
+    """Return where `path` of Python's own installation lies in the copy of it at `location`."""
     return location + path[len(python.base) :] if contains(python.base, path) else path
 
 
@@ -143,7 +144,7 @@ def _gather_beside(prefix: str, sites: list[str], distribution: Distribution, ga
             gathered.collector.add(path)
     if missing:
         gathered.warnings.append(
-            f"{distribution.name} {distribution.version}: {_counted(len(missing), 'file')} of its RECORD missing: "
+            f"{distribution.name} {distribution.version}: {_counted(len(missing), 'file')} of its RECORD missing, "
             f"{os.path.relpath(missing[0], sites[0])}"
         )
 
@@ -176,11 +177,10 @@ def _add_system(path: str, collector: Collector) -> None:
 
 def gather_libraries(python: Interpreter, gathered: Gathered, elf_files: list[str]) -> None:
     """Add the libraries that `elf_files` (those of environment and interpreter) can load, and the loader."""
-    executable = next(path for path in elf_files if path.endswith("/" + os.path.basename(python.executable)))
-    facts = read_elf(executable)
-    if facts is None:
-        raise UsageError(f"{executable} is not a 64-bit ELF file")
     collector = gathered.collector
+    facts = read_elf(collector.host("interpreter", python.inside))
+    if facts is None:
+        raise UsageError(f"{python.executable} is not a 64-bit ELF file")
     finder = LibraryFinder(facts.machine, python.multiarch, collector.resolve)
     own = {os.path.basename(path): path for path in elf_files}
     closure = finder.follow(elf_files, own)

@@ -1,7 +1,8 @@
 """Hash trees over 64 KiB chunks: check any chunk of a big file without hashing the whole of it.
 
-The tree is RFC 6962's (section 2.1): a leaf is SHA-256(0x00 || chunk), an inner node SHA-256(0x01 || left || right),
-the left side holds the largest power of two smaller than the number of leaves; an empty file's root is SHA-256("").
+The tree is RFC 6962's (section 2.1): a leaf is SHA-256(0x00 || chunk), an inner node SHA-256(0x01 || left ||
+right), the left side holds the largest power of two smaller than the number of leaves; an empty file's root
+is SHA-256("").
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
 """The world as the program will see it: every absolute path that trusted roots provide.
 
-`assemble` turns a lock, the store beside it and the roots' locations into one table of nodes. It reads the lists, whose
-digests it checks; it opens none of the trusted files and hashes none of them: whoever serves a node checks each chunk
-against the node's leaves, and the leaves against its root (`verified_leaves`) once before.
+`assemble` turns a lock, the store beside it and the roots' locations into one table of nodes. It reads the
+lists, whose digests it checks; it opens none of the trusted files and hashes none of them: whoever serves a
+node checks each chunk against the node's leaves, and the leaves against its root (`verified_leaves`) once
+before.
 
-This is on the path of every run and holds some 20,000 nodes, so a file's node is two references into the parsed list.
+This is on the path of every run and holds some 20,000 nodes, so a file's node is two references into the
+parsed list.
 """
 
 from __future__ import annotations
@@ -182,20 +184,22 @@ class View:
 def assemble(lock: Lock, store: Path, locations: Mapping[str, Path]) -> View:
     """Lay out the trusted roots of `lock` at `locations`, which override those that the lock suggests.
 
-    Checks the lists against the lock, that every path in them is relative and normalised, and that the roots don't
-    get in each other's way. Raises `ManifestError` naming the root or file; reads nothing of the roots themselves.
+    Checks the lists against the lock, that every path in them is relative and normalised, and that the roots
+    don't get in each other's way. Raises `ManifestError` naming the root or file; reads nothing of the roots
+    themselves.
     """
-    places = checked_locations(lock, locations)
-    view = View(places)
+    view = View(checked_locations(lock, locations))
     files = LockStore(store)
     for root in ROOTS:
         _add_root(view, lock.roots[root], files)
     _add_bytecode(view, lock.roots[BYTECODE], files)
     if lock.python.venv:
         _add_venv(view, lock)
-    view.program = _join(places[lock.program.root], lock.program.path)
+    view.program = _join(view.locations[lock.program.root], lock.program.path)
+    if view.program not in view.nodes:
+        raise ManifestError(f"the lock's program is none of its trusted files: {view.program}")
     for entry in lock.protected:
-        _refuse_covered(view, _join(places["job"], entry.path))
+        _refuse_covered(view, _join(view.locations["job"], entry.path))
     return view
 
 
@@ -216,8 +220,7 @@ def checked_locations(lock: Lock, locations: Mapping[str, Path]) -> dict[str, st
 
 def _checked_location(root: str, place: Path | None) -> str:
     if place is None:
-        hint = f"give --location {root}=PATH" if root != "job" else None
-        raise ManifestError(f"no location is known for root {root!r}", hint=hint)
+        raise ManifestError(f"no location is known for root {root!r}")
     text = str(place)
     if not text.startswith("/") or (text != "/" and not all_clean([text[1:]])):
         raise ManifestError(f"location of root {root!r} is not an absolute, normalised path: {text!r}")
@@ -231,14 +234,25 @@ def _checked_location(root: str, place: Path | None) -> str:
 
 
 def _add_root(view: View, summary: RootSummary, store: LockStore) -> None:
-    groups = _parsed(summary, store.list_of(summary))["groups"]
+    value = _parsed(summary, store.list_of(summary))
     leaves = memoryview(store.trees_of(summary))
-    prefix = _join(view.locations[summary.name], "")
+    place = view.locations[summary.name]
+    inner = [other for other in view.locations.values() if other != place and contains(place, other)]
     try:
-        expected = _add_groups(view, groups, prefix, leaves)
+        groups = value["groups"]
+        expected = _add_groups(view, groups, _join(place, ""), leaves)
+        for other in inner if summary.name != "system" else []:
+            _refuse_inner(groups, place, other)
     except (TypeError, ValueError, KeyError, IndexError) as error:
         raise _malformed(summary) from error
     _check_length(summary, leaves, expected)
+
+
+def _refuse_inner(groups: list[dict[str, Any]], place: str, other: str) -> None:
+    """Refuse a root placed in a folder that another root fills: it would add names there."""
+    inside = other[len(place) + 1 :] + "/"
+    if any(row[0].startswith(inside) for group in groups for row in group["files"]):
+        raise ManifestError(f"roots lie on one another: {other} is a folder of the root at {place}")
 
 
 def _add_groups(view: View, groups: list[dict[str, Any]], prefix: str, leaves: memoryview) -> int:
@@ -285,7 +299,7 @@ def _add_bytecode(view: View, summary: RootSummary, store: LockStore) -> None:
 
 
 def _add_venv(view: View, lock: Lock) -> None:
-    """Make what installation would generate: the links to the interpreter and the file that ties them together."""
+    """Make what installation would generate: links to the interpreter, and pyvenv.cfg."""
     environment, interpreter = view.locations["environment"], view.locations["interpreter"]
     executable = _join(interpreter, lock.python.executable)
     for name in interpreter_names(lock.python.version):
@@ -300,7 +314,7 @@ def _add_venv(view: View, lock: Lock) -> None:
 
 def interpreter_names(version: str) -> tuple[str, ...]:
     """Return the names that an environment's interpreter goes by: python, python3, python3.11."""
-    major, minor = (version.split(".") + [""])[:2]
+    major, minor = [*version.split("."), ""][:2]
     return ("python", f"python{major}", f"python{major}.{minor}")
 
 
