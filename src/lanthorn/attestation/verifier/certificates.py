@@ -79,13 +79,17 @@ def _load_pem_chain(pem: bytes, count: int) -> tuple[Certificate, ...]:
         if b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates) != pem:
             raise FormatError("certificate chain: not in its exact PEM encoding")
         return tuple(_read_certificate(certificate) for certificate in certificates)
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except FormatError:
+        raise
+    except Exception as error:  # the library raises a dozen unrelated classes for certificates it dislikes
         raise FormatError(f"certificate chain: malformed certificate ({type(error).__name__})") from error
 
 
 def _read_certificate(certificate: x509.Certificate) -> Certificate:
     if certificate.signature_algorithm_oid != SignatureAlgorithmOID.ECDSA_WITH_SHA256:
         raise FormatError("certificate chain: expected ECDSA with SHA-256 signatures")
+    if not _ends_in(certificate.public_bytes(Encoding.DER), certificate.signature):
+        raise FormatError("certificate chain: signature is not whole bytes")
     key = certificate.public_key()
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise FormatError("certificate chain: expected P-256 keys")
@@ -116,6 +120,14 @@ def _read_certificate(certificate: x509.Certificate) -> Certificate:
     )
 
 
+def _ends_in(der: bytes, signature: bytes) -> bool:
+    """Tell whether the outermost BIT STRING holds `signature` with no unused bits.
+
+    The library takes other counts of unused bits as well, and no signature covers that count.
+    """
+    return der.endswith(bytes([0x03, len(signature) + 1, 0x00]) + signature)
+
+
 def check_chain(chain: Sequence[Certificate], step: int, what: str) -> None:
     """Check that each certificate issued the one before it and the last one itself, and that issuers are CAs.
 
@@ -143,7 +155,7 @@ def _check_issuer(issuer: Certificate, intermediates: int, step: int, what: str)
 def _issued(subject: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
         subject.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return False
     return True
 
@@ -203,8 +215,10 @@ def _load_crl(der: bytes, issuer: x509.Certificate) -> tuple[str, RevocationList
         key = issuer.public_key()
         if not isinstance(key, ec.EllipticCurvePublicKey) or not crl.is_signature_valid(key):
             return "is not signed by", None
+        if not _ends_in(der, crl.signature):
+            return "has a signature that is not whole bytes, list of", None
         last, upcoming = crl.last_update_utc, crl.next_update_utc
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except Exception as error:  # as for certificates
         return f"is malformed ({type(error).__name__}), list of", None
     if upcoming is None:
         return "never expires, list of", None
