@@ -91,11 +91,9 @@ def test_mutations(old: str, new: str, words: str) -> None:
         (f'mrenclave = ["{MRENCLAVE.hex()}"]', "", "mrenclave: an sgx rule needs"),
         (MRENCLAVE.hex(), "00", "64 lower-case hex"),
         (f'"{LOCK.hex()}"', f'"{LOCK.hex()}", "{"22" * 32}"', "exactly one"),
-        (
-            "tcb_statuses",
-            f"{IMAGE.replace('[[rule.images]]', '[[rule.images]]')}\n[x]\ntcb_statuses",
-            "missing",
-        ),
+        ("[[rule]]", "[[rules]]", "unknown key 'rules'"),
+        ("tcb_statuses =", "statuses =", "tcb_statuses: missing"),
+        ("mrenclave =", "mr_enclave =", "unknown key 'mr_enclave'"),
     ],
 )
 def test_sgx_mutations(old: str, new: str, words: str) -> None:
@@ -206,6 +204,7 @@ def test_only_our_errors_on_text(text: str) -> None:
 TOML_VALUES = st.one_of(
     st.booleans(), st.integers(-5, 300), st.text(max_size=10), st.lists(st.text(max_size=5), max_size=3)
 )
+RULE_KEYS = ["name", "locks", "tees", "anchors", "tcb_statuses", "images", "mrenclave", "x"]
 
 
 @given(st.dictionaries(st.sampled_from(RULE_KEYS), TOML_VALUES))
