@@ -1,0 +1,179 @@
+"""The file server's process: forked before there are keys, mounts while they are on their way, serves, publishes.
+
+It is the only process, beside its supervisor, that ever holds a wrap key.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lanthorn.errors import Error, RuntimeSetupError
+from lanthorn.job.lock import Lock, LockedPath
+from lanthorn.job.view import assemble
+from lanthorn.keys import WrapKey
+from lanthorn.targets.native import namespaces
+from lanthorn.targets.native.messages import Channel, pack_error, pair, unpack_error
+
+
+@dataclass(frozen=True)
+class Served:
+    """What the server works from: the lock, where its files lie here, and where to mount."""
+
+    lock: Lock
+    store: Path
+    locations: dict[str, Path]
+    mountpoint: str
+    literals: dict[str, bytes]
+
+    @property
+    def job(self) -> Path:
+        return self.locations["job"]
+
+
+class FileServer:
+    """The supervisor's handle on the server process."""
+
+    def __init__(self, served: Served) -> None:
+        """Fork the server. Must be called while this process has one thread."""
+        self.failure: Error | None = None
+        self._mountpoint = served.mountpoint
+        self._channel, theirs = pair()
+        self._pid = os.fork()
+        if self._pid == 0:
+            _main(served, theirs, self._channel)
+        theirs.close()
+
+    def fileno(self) -> int:
+        return self._channel.fileno()
+
+    def wait_mounted(self) -> dict[str, Any]:
+        """Wait until requests are answered; return what the view's top level looks like."""
+        return self._expect("mounted")
+
+    def unlock(self, keys: Sequence[tuple[int, WrapKey]]) -> dict[str, str]:
+        """Hand over the keys, one for each protected entry by its number. Return the inputs' version ids.
+
+        Raises whatever check of an input failed.
+        """
+        self._channel.send("unlock", keys=[[number, key.raw.hex()] for number, key in keys])
+        versions: dict[str, str] = self._expect("unlocked")["versions"]
+        return versions
+
+    def abort(self) -> None:
+        """Stop publishing before the program is killed."""
+        self._channel.send("abort")
+        self._expect("aborted")
+
+    def notice(self) -> Error | None:
+        """Read a message that came by itself: a failed check, or the server's end."""
+        message = self._channel.receive()
+        if message is None:
+            return self._fail(RuntimeSetupError("the file server died during the run"))
+        if message["kind"] == "failed":
+            return self._fail(unpack_error(message["error"]))
+        return None
+
+    def finish(self) -> dict[str, Any]:
+        """Unmount, wait until every output is in place, and return what was published."""
+        namespaces.unmount(self._mountpoint)
+        result = self._expect("finished")
+        os.waitpid(self._pid, 0)
+        return result
+
+    def kill(self) -> None:
+        """End the server at once, whatever state it is in; nothing further is published."""
+        namespaces.unmount(self._mountpoint)
+        try:
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            return
+
+    def _fail(self, error: Error) -> Error:
+        if self.failure is None:
+            self.failure = error
+        return self.failure
+
+    def _expect(self, kind: str) -> dict[str, Any]:
+        while (message := self._channel.receive()) is not None:
+            if message["kind"] == kind:
+                return message
+            if message["kind"] == "failed":
+                error = self._fail(unpack_error(message["error"]))
+                if kind not in ("finished", "aborted"):
+                    raise error
+        raise self._fail(RuntimeSetupError("the file server died"))
+
+
+def _main(served: Served, channel: Channel, theirs: Channel) -> None:
+    """Live as the server process; never returns."""
+    code = 1
+    try:
+        theirs.close()
+        os.setsid()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        namespaces.die_with_parent()
+        _serve(served, channel)
+        code = 0
+    except Error as error:
+        channel.send("failed", error=pack_error(error))
+    except BaseException as error:
+        sys.stderr.write(f"lanthorn: error: file server: {type(error).__name__}\n")
+    finally:
+        os._exit(code)
+
+
+def _serve(served: Served, channel: Channel) -> None:
+    from lanthorn.targets.native import fuse
+    from lanthorn.targets.native.tree import Tree
+
+    view = assemble(served.lock, served.store, served.locations)
+    tree = Tree(
+        view, served.job, on_failure=lambda error: channel.send("failed", error=pack_error(error))
+    )
+    for path, data in served.literals.items():
+        tree.add_literal(path, data)
+    threading.Thread(target=_listen, args=(channel, tree, served.lock), daemon=True).start()
+    fuse.serve(tree, served.mountpoint, lambda: channel.send("mounted", top=_top(tree), program=view.program))
+    outputs = tree.finish()
+    channel.send("finished", outputs=outputs, refused=list(tree.refused))
+
+
+def _top(tree: Any) -> dict[str, str | None]:  # noqa: ANN401 - Tree, imported late for its import cost
+    """Return the names at the root: link targets for links, None for folders."""
+    from lanthorn.targets.native.nodes import Link
+
+    nodes = {name: tree.node(f"/{name}") for name in tree.names("/")}
+    return {name: node.target if isinstance(node, Link) else None for name, node in nodes.items()}
+
+
+def _listen(channel: Channel, tree: Any, lock: Lock) -> None:  # noqa: ANN401 - Tree, as above
+    while (message := channel.receive()) is not None:
+        if message["kind"] == "unlock":
+            _unlock(channel, tree, lock, message["keys"])
+        elif message["kind"] == "abort":
+            tree.abort()
+            channel.send("aborted")
+
+
+def _unlock(channel: Channel, tree: Any, lock: Lock, keys: list[tuple[int, str]]) -> None:  # noqa: ANN401
+    try:
+        inputs: dict[str, LockedPath] = {}
+        for number, raw in keys:
+            entry = lock.protected[number]
+            key = WrapKey(bytes.fromhex(raw))
+            if entry.access == "read":
+                tree.add_input(entry, key)
+                inputs[entry.path] = entry
+            else:
+                tree.add_output(entry, key)
+        channel.send("unlocked", versions=tree.versions(inputs))
+    except Error as error:
+        tree.fail(error)
