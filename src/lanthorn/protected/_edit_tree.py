@@ -16,6 +16,7 @@ from typing import Final
 from lanthorn.protected._crypto import Random, encrypt_one
 from lanthorn.protected._layout import (
     CHILD_OFFSET,
+    CHILDREN_PER_MHT,
     DATA_PER_MHT,
     ENTRY,
     KEY,
@@ -73,14 +74,21 @@ class EditTree:
         """Forget everything from data node `data_count` on; a later growth finds zeros there."""
         count = mht_nodes(data_count)
         if data_count % DATA_PER_MHT:
-            self._node(count - 1)[data_count % DATA_PER_MHT * ENTRY : CHILD_OFFSET] = bytes(
-                CHILD_OFFSET - data_count % DATA_PER_MHT * ENTRY
-            )
-            self._dirty.add(count - 1)
+            self._clear(count - 1, data_count % DATA_PER_MHT * ENTRY, CHILD_OFFSET)
+        for m in range(parent(count) if count else 0, min(count, parent(self._stored) + 1)):
+            first = max(0, count - m * CHILDREN_PER_MHT - 1)
+            self._clear(m, CHILD_OFFSET + first * ENTRY, NODE)
         self._stored = min(self._stored, count)
         self._nodes = {m: node for m, node in self._nodes.items() if m < count}
         self._dirty = {m for m in self._dirty if m < count}
         self._sparse = {m for m in self._sparse if m < count}
+
+    def _clear(self, m: int, begin: int, end: int) -> None:
+        """Zero entries that nothing uses any more, unless they are zero already."""
+        node = self._node(m)
+        if any(node[begin:end]):
+            node[begin:end] = bytes(end - begin)
+            self._dirty.add(m)
 
     def holes(self, data_count: int) -> Iterator[tuple[int, int]]:
         """Yield runs (first, count) of holes, each below one tree node. The caller writes them."""

@@ -88,7 +88,7 @@ class ProtectedEditor:
     def read(self, length: int, offset: int) -> bytes:
         """Return exactly `min(length, size - offset)` bytes. Raises `IntegrityError` or `StorageError`."""
         buffer = bytearray(max(0, min(length, self.size - offset)))
-        return bytes(buffer[: self.read_into(memoryview(buffer), offset)])
+        return bytes(memoryview(buffer)[: self.read_into(memoryview(buffer), offset)])
 
     def read_into(self, buffer: memoryview, offset: int) -> int:
         """Fill `buffer` from `offset`; return how many bytes, fewer only at the end.
@@ -113,7 +113,7 @@ class ProtectedEditor:
         """
         view = memoryview(data).cast("B")
         with self._lock:
-            self._check_usable(offset + len(view))
+            self._check_usable(-1 if offset < 0 else offset + len(view))
             if view:
                 self._grow(offset + len(view))
                 self._changed = True
@@ -161,7 +161,7 @@ class ProtectedEditor:
         if self._failed:
             raise StorageError(f"cannot write {self.path}: an earlier write to it failed")
         if end > MAX_FILE_SIZE or end < 0:
-            raise StorageError(f"cannot write {self.path}: expected at most {MAX_FILE_SIZE} bytes, got {end}")
+            raise StorageError(f"cannot write {self.path}: expected 0 to {MAX_FILE_SIZE} bytes, got {end}")
 
     def _grow(self, size: int) -> None:
         if size > self.size:

@@ -172,11 +172,10 @@ def _open_index(
     expected = index_path(folder) if folder is not None else None
     with FileRange.open(name) as store:
         reader = ProtectedReader.open(store, key, path=expected, version=version, name=str(name))
-        index = FolderIndex.read(reader, str(name))
-    own, slash, last = reader.path.rpartition("/")
-    if not own or not slash or last != INDEX_NAME:
-        raise IntegrityError(f"{name} is not a folder index: it carries the path {reader.path!r}")
-    return index, own
+        own, slash, last = reader.path.rpartition("/")
+        if not own or not slash or last != INDEX_NAME:
+            raise IntegrityError(f"{name} is not a folder index: it carries the path {reader.path!r}")
+        return FolderIndex.read(reader, str(name)), own
 
 
 def check_listing(source: Path, index: FolderIndex) -> None:

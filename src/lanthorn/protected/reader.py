@@ -90,8 +90,7 @@ class ProtectedReader:
     def read(self, length: int, offset: int) -> bytes:
         """Return exactly `min(length, size - offset)` bytes, verified. Raises as `read_into`."""
         buffer = bytearray(max(0, min(length, self.size - offset)))
-        self.read_into(memoryview(buffer), offset)
-        return bytes(buffer)
+        return bytes(memoryview(buffer)[: self.read_into(memoryview(buffer), offset)])
 
     def read_into(self, buffer: memoryview, offset: int) -> int:
         """Fill `buffer` with verified bytes from `offset`; return how many, fewer only at the end.
