@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from lanthorn.broker.database import Database
 from lanthorn.broker.identity import create_identity, identity_pin
 from lanthorn.broker.log import INITIALISED, Event
 from lanthorn.broker.master import MasterKey
@@ -109,11 +110,16 @@ class BrokerHome:
         """Make everything. Raises `StorageError` if a broker lives here: its keys are never replaced."""
         if self.settings_file.exists():
             raise StorageError(f"there is a broker in {self.folder} already")
+        if self.master_file.exists():
+            raise StorageError(
+                f"{self.folder} is left of a broker that was not finished, or lost its broker.toml",
+                hint="choose another --folder, or remove this one if it holds no keys that you need",
+            )
         make_private_folder(self.folder)
         MasterKey.create(self.master_file)
         TokenSigner.create(self.token_file)
         create_identity(self.identity_file, now=datetime.now(UTC))
-        with Store.create(self.database_file, self._master(), clock=wall_clock) as store:
+        with Store(Database.create(self.database_file), self._master(), clock=wall_clock) as store:
             store.append(Event(INITIALISED, detail={"spki": self.pin()}))
         # Last: a folder without settings is not a broker yet.
         write_secret(self.settings_file, settings.to_toml().encode("utf-8"))
@@ -131,7 +137,7 @@ class BrokerHome:
         return identity_pin(self.identity_file)
 
     def open_store(self) -> Store:
-        return Store(self.database_file, self._master(), clock=wall_clock)
+        return Store(Database(self.database_file), self._master(), clock=wall_clock)
 
     def tokens(self) -> TokenSigner:
         return TokenSigner.load(self.token_file)

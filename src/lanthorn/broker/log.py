@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from lanthorn.canonical import canonical_json, labelled_sha256
@@ -41,7 +41,7 @@ class Event:
 
     def columns(self, *, sequence: int, time: str, previous: str) -> dict[str, Any]:
         """Return the row that comes after the row with digest `previous`."""
-        row = {**asdict(self), "detail": _detail_text(self.detail)}
+        row: dict[str, Any] = {**vars(self), "detail": _detail_text(self.detail)}
         row |= {"sequence": sequence, "time": time, "previous": previous}
         return {**row, "digest": row_digest(row)}
 

@@ -6,8 +6,9 @@ revocations as they are then.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
@@ -45,6 +46,7 @@ from lanthorn.release.reasons import Reason
 SUPPORTED_TEES = frozenset({"tdx", "sgx"})
 RUN_ID_SIZE = 16
 
+_S = TypeVar("_S")
 _T = TypeVar("_T")
 
 
@@ -75,7 +77,7 @@ class KeyService:
 
     def auth(self, body: bytes) -> tuple[str, bytes]:
         """Open a session: return its id and the challenge."""
-        request = _parsed(Request.parse, body)
+        request = _parsed(Request.parse, body, Reason.MESSAGE_MALFORMED)
         if request.version != PROTOCOL_VERSION:
             raise RefusedError(Reason.VERSION_UNSUPPORTED, f"expected version {PROTOCOL_VERSION}")
         if request.tee not in SUPPORTED_TEES:
@@ -88,19 +90,16 @@ class KeyService:
 
         (1) the session is open; (2) its nonce is spent, now and for good, and is the one sent; (3) the
         message asks for nothing that is not checked; (4) the key is a P-256 one; (5) the evidence is judged
-        by every policy in force; (6) the outcome is in the log; (7) only then there is a run id.
+        by every policy in force; (6) the outcome is in the log; (7) only then the session is attested.
         """
-        self._sessions.get(session_id)
-        attestation = _parsed(Attestation.parse, body)
-        session = self._sessions.spend_nonce(session_id, attestation.nonce)
-        if attestation.has_init_data:
-            raise RefusedError(Reason.INIT_DATA_UNSUPPORTED, "init-data is not checked by this broker")
-        if attestation.names_devices():
-            raise RefusedError(Reason.DEVICES_UNSUPPORTED, "devices are not checked by this broker")
-        attested = self._bind(session, attestation)
-        grants = self._store.active_grants()
-        verdicts = self._verdicts(grants, attested)
-        self._admit(grants, verdicts, attested)
+        session = self._sessions.get(session_id)
+        detail: dict[str, object] = {}
+        with self._refusals_logged(Event(REFUSED), detail):
+            attested = self._bind(session, body)
+            grants = self._store.active_grants()
+            verdicts = self._verdicts(grants, attested, detail)
+            admission = decide_admission(grants, verdicts, allow_simulated=self._allow_simulated)
+        self._log_admission(admission, attested, detail)
         self._sessions.admit(session.id, attested)
         return token_response(
             self._tokens.sign(
@@ -120,42 +119,42 @@ class KeyService:
         attested = self._sessions.get(session_id).attested
         if attested is None:
             raise RefusedError(Reason.SESSION_NOT_ATTESTED, "the session is not attested")
-        try:
-            resource = Resource.parse(path)
-        except FormatError as error:
-            raise RefusedError(Reason.PATH_INVALID, error.message) from error
+        resource = _parsed(Resource.parse, path, Reason.PATH_INVALID)
         key = self._release(resource, attested)
         if resource.kind == RUN_KEY_TYPE:
             key = derive_output_key(key, attested.run_id, resource.name)
         return jwe.encrypt(key.raw, attested.public_key)
 
-    def _bind(self, session: Session, attestation: Attestation) -> Attested:
-        try:
-            public_key = parse_public_jwk(attestation.tee_pubkey)
-        except FormatError as error:
-            raise RefusedError(Reason.KEY_UNSUPPORTED, error.message) from error
+    def _bind(self, session: Session, body: bytes) -> Attested:
+        """Take an attestation apart and say what its evidence has to be bound to: steps (2) to (4)."""
+        attestation = _parsed(Attestation.parse, body, Reason.MESSAGE_MALFORMED)
+        self._sessions.spend_nonce(session.id, attestation.nonce)
+        if attestation.has_init_data:
+            raise RefusedError(Reason.INIT_DATA_UNSUPPORTED, "init-data is not checked by this broker")
+        if attestation.names_devices():
+            raise RefusedError(Reason.DEVICES_UNSUPPORTED, "devices are not checked by this broker")
+        public_key = _parsed(parse_public_jwk, attestation.tee_pubkey, Reason.KEY_UNSUPPORTED)
         report_data = kbs_report_data(session.nonce, public_jwk(public_key), attestation.additional_evidence)
         run_id = self._random(RUN_ID_SIZE).hex()
         return Attested(run_id, Evidence(session.tee, attestation.quote), report_data, public_key)
 
-    def _verdicts(self, grants: Sequence[Grant], attested: Attested) -> list[Verdict]:
+    def _verdicts(
+        self, grants: Sequence[Grant], attested: Attested, detail: dict[str, object]
+    ) -> list[Verdict]:
+        """Ask the judge about every policy of `grants`, and put what it says into `detail`."""
         now = self._clock()
-        return [
+        verdicts = [
             self._judge.judge(
                 policy, self._store.policy_text(policy), attested.evidence, attested.report_data, now
             )
             for policy in dict.fromkeys(grant.policy for grant in grants)
         ]
+        detail["policies"] = [{"policy": verdict.policy, **verdict.detail} for verdict in verdicts]
+        return verdicts
 
-    def _admit(self, grants: Sequence[Grant], verdicts: Sequence[Verdict], attested: Attested) -> None:
-        detail = _detail(verdicts)
-        try:
-            admission = decide_admission(grants, verdicts, allow_simulated=self._allow_simulated)
-        except RefusedError as refusal:
-            words = {**detail, "words": refusal.message}
-            self._store.append(Event(REFUSED, code=refusal.reason.value, detail=words))
-            raise
+    def _log_admission(self, admission: Admission, attested: Attested, detail: dict[str, object]) -> None:
         grant = admission.grant
+        detail["simulated"] = admission.simulated
         self._store.append(
             Event(ADMITTED, run_id=attested.run_id, lock=grant.lock, policy=grant.policy, detail=detail)
         )
@@ -163,14 +162,20 @@ class KeyService:
     def _release(self, resource: Resource, attested: Attested) -> WrapKey:
         """Return the owner's key after its release is in the log, or log the refusal and raise it."""
         grants = self._store.active_grants(resource.name)
-        verdicts = self._verdicts(grants, attested)
         about = Event(RELEASED, run_id=attested.run_id, key=resource.name, code=resource.kind)
-        detail = {**_detail(verdicts), "resource": resource.kind}
-        try:
-            admission = self._decide(resource, grants, verdicts)
+        detail: dict[str, object] = {"resource": resource.kind}
+        with self._refusals_logged(about, detail):
+            admission = self._decide(resource, grants, self._verdicts(grants, attested, detail))
             grant = admission.grant
+            detail["simulated"] = admission.simulated
             entry = replace(about, lock=grant.lock, policy=grant.policy, detail=detail)
             return self._store.release(grant, entry, simulated=admission.simulated)
+
+    @contextlib.contextmanager
+    def _refusals_logged(self, about: Event, detail: dict[str, object]) -> Iterator[None]:
+        """Write a refusal to the log, with all that `detail` holds by then, before it goes on."""
+        try:
+            yield
         except RefusedError as refusal:
             words = {**detail, "words": refusal.message}
             self._store.append(replace(about, event=REFUSED, code=refusal.reason.value, detail=words))
@@ -194,12 +199,8 @@ class KeyService:
 _lock_of = lru_cache(maxsize=64)(lock_from_canonical)
 
 
-def _parsed(parse: Callable[[bytes], _T], body: bytes) -> _T:
+def _parsed(parse: Callable[[_S], _T], value: _S, reason: Reason) -> _T:
     try:
-        return parse(body)
+        return parse(value)
     except FormatError as error:
-        raise RefusedError(Reason.MESSAGE_MALFORMED, error.message) from error
-
-
-def _detail(verdicts: Sequence[Verdict]) -> dict[str, object]:
-    return {"policies": [{"policy": verdict.policy, **verdict.detail} for verdict in verdicts]}
+        raise RefusedError(reason, error.message) from error

@@ -7,27 +7,22 @@ at most one grant of a key to a lock is active; a policy's text never changes un
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, create_engine, event, insert, select, text, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import ColumnElement, Connection, insert, select, update
 
 from lanthorn.broker import schema
+from lanthorn.broker.database import Database
 from lanthorn.broker.decision import Grant
 from lanthorn.broker.log import GENESIS, GRANTED, KEY_IMPORTED, REVOKED, Event
 from lanthorn.broker.master import MasterKey
 from lanthorn.broker.refusal import RefusedError
-from lanthorn.errors import FormatError, StorageError, UsageError
+from lanthorn.errors import FormatError, UsageError
 from lanthorn.keys import WrapKey
 from lanthorn.release.reasons import Reason
-
-BUSY_SECONDS = 10.0
-_WRITE = "lanthorn_write"
 
 
 class Store:
@@ -36,29 +31,11 @@ class Store:
     Raises `StorageError` when the database fails; nothing was then decided or logged.
     """
 
-    def __init__(self, path: Path, master: MasterKey, *, clock: Callable[[], datetime]) -> None:
-        self._path, self._master, self._clock = path, master, clock
-        self._engine = _engine(path)
-        with self._edge():
-            self._check_version()
-
-    @classmethod
-    def create(cls, path: Path, master: MasterKey, *, clock: Callable[[], datetime]) -> Store:
-        """Make the database. Raises `StorageError` if it exists."""
-        if path.exists():
-            raise StorageError(f"output exists: {path}")
-        path.touch(mode=0o600)
-        engine = _engine(path)
-        with _storage_edge(path), engine.execution_options(**{_WRITE: True}).begin() as connection:
-            schema.metadata.create_all(connection)
-            for statement in schema.APPEND_ONLY:
-                connection.execute(text(statement))
-            connection.execute(text(f"PRAGMA user_version = {schema.SCHEMA_VERSION}"))
-        engine.dispose()
-        return cls(path, master, clock=clock)
+    def __init__(self, database: Database, master: MasterKey, *, clock: Callable[[], datetime]) -> None:
+        self._database, self._master, self._clock = database, master, clock
 
     def close(self) -> None:
-        self._engine.dispose()
+        self._database.close()
 
     def __enter__(self) -> Store:
         return self
@@ -66,11 +43,11 @@ class Store:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    # -- what the owner does -------------------------------------------------------------------------------
+    # -- what the owner does
 
     def import_key(self, name: str, key: WrapKey) -> bool:
         """Store the owner's key; say whether it is new. Raises `UsageError` if the name holds another key."""
-        with self._write() as connection:
+        with self._database.write() as connection:
             held = connection.execute(
                 select(schema.keys.c.key_id).where(schema.keys.c.name == name)
             ).scalar_one_or_none()
@@ -89,7 +66,7 @@ class Store:
 
     def allow(self, keys: Sequence[str], *, lock: str, job: bytes, policy_text: str) -> tuple[Grant, ...]:
         """Grant `keys` to `lock` under a policy, instead of any earlier policy for the same keys and lock."""
-        with self._write() as connection:
+        with self._database.write() as connection:
             self._put_lock(connection, lock, job)
             policy = self._put_policy(connection, policy_text)
             self._revoke(
@@ -103,18 +80,18 @@ class Store:
         Takes effect with the next request.
         """
         condition = schema.grants.c.lock == lock if lock is not None else schema.grants.c.key == key
-        with self._write() as connection:
+        with self._database.write() as connection:
             return self._revoke(connection, condition, why="revoked")
 
     def append(self, entry: Event) -> None:
         """Write one row of the log, durably."""
-        with self._write() as connection:
+        with self._database.write() as connection:
             self._append(connection, entry)
 
-    # -- what decisions need -------------------------------------------------------------------------------
+    # -- what decisions need
 
     def key_names(self) -> frozenset[str]:
-        with self._read() as connection:
+        with self._database.read() as connection:
             return frozenset(connection.execute(select(schema.keys.c.name)).scalars())
 
     def active_grants(self, key: str | None = None) -> tuple[Grant, ...]:
@@ -122,11 +99,11 @@ class Store:
         query = _GRANT_COLUMNS.where(schema.grants.c.revoked.is_(None)).order_by(schema.grants.c.id)
         if key is not None:
             query = query.where(schema.grants.c.key == key)
-        with self._read() as connection:
+        with self._database.read() as connection:
             return tuple(Grant(*row) for row in connection.execute(query))
 
     def policy_text(self, policy: int) -> str:
-        with self._read() as connection:
+        with self._database.read() as connection:
             found = connection.execute(
                 select(schema.policies.c.text).where(schema.policies.c.id == policy)
             ).scalar_one_or_none()
@@ -136,7 +113,7 @@ class Store:
 
     def job(self, lock: str) -> bytes:
         """Return the canonical job of a lock that was allowed."""
-        with self._read() as connection:
+        with self._database.read() as connection:
             found = connection.execute(
                 select(schema.locks.c.job).where(schema.locks.c.digest == lock)
             ).scalar_one_or_none()
@@ -145,7 +122,7 @@ class Store:
         return bytes(found)
 
     def was_released_to_simulation(self, key: str) -> bool:
-        with self._read() as connection:
+        with self._database.read() as connection:
             return self._is_marked(connection, key)
 
     def release(self, grant: Grant, entry: Event, *, simulated: bool) -> WrapKey:
@@ -156,7 +133,7 @@ class Store:
         Only then is there a key to hand out.
         Raises `RefusedError` in (1) and (2).
         """
-        with self._write() as connection:
+        with self._database.write() as connection:
             self._check_active(connection, grant)
             if not simulated and self._is_marked(connection, grant.key):
                 raise RefusedError(Reason.KEY_USED_IN_SIMULATION, "released to a simulation meanwhile")
@@ -168,12 +145,12 @@ class Store:
 
     def log_rows(self) -> Iterator[dict[str, Any]]:
         """Yield the log's rows in order."""
-        with self._read() as connection:
+        with self._database.read() as connection:
             query = select(schema.log).order_by(schema.log.c.sequence)
             for row in connection.execution_options(yield_per=1000).execute(query).mappings():
                 yield dict(row)
 
-    # -- inside a transaction ------------------------------------------------------------------------------
+    # -- inside a transaction
 
     def _put_lock(self, connection: Connection, digest: str, job: bytes) -> None:
         if connection.execute(
@@ -255,57 +232,5 @@ class Store:
     def _timestamp(self) -> str:
         return self._clock().astimezone(UTC).isoformat(timespec="milliseconds")
 
-    # -- the edge to the database --------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def _read(self) -> Iterator[Connection]:
-        with self._edge(), self._engine.begin() as connection:
-            yield connection
-
-    @contextlib.contextmanager
-    def _write(self) -> Iterator[Connection]:
-        with self._edge(), self._engine.execution_options(**{_WRITE: True}).begin() as connection:
-            yield connection
-
-    def _edge(self) -> contextlib.AbstractContextManager[None]:
-        return _storage_edge(self._path)
-
-    def _check_version(self) -> None:
-        if not self._path.exists():
-            raise StorageError(f"cannot read {self._path}: no such file or directory")
-        with self._engine.begin() as connection:
-            found = connection.execute(text("PRAGMA user_version")).scalar_one()
-        if found != schema.SCHEMA_VERSION:
-            raise FormatError(f"{self._path}: expected database version {schema.SCHEMA_VERSION}, got {found}")
-
 
 _GRANT_COLUMNS = select(schema.grants.c.id, schema.grants.c.key, schema.grants.c.lock, schema.grants.c.policy)
-
-
-@contextlib.contextmanager
-def _storage_edge(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except SQLAlchemyError as error:
-        cause = getattr(error, "orig", None) or error
-        raise StorageError(f"the broker's database {path} failed: {type(cause).__name__}: {cause}") from error
-
-
-def _engine(path: Path) -> Engine:
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS})
-    event.listen(engine, "connect", _configure)
-    event.listen(engine, "begin", _begin)
-    return engine
-
-
-def _configure(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's connection
-    """Set what SQLite forgets between connections, and leave transactions to us, not to the driver."""
-    connection.isolation_level = None
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin(connection: Connection) -> None:
-    """Take the write lock at once where we will write: upgrading later fails instead of waiting."""
-    immediate = connection.get_execution_options().get(_WRITE)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")

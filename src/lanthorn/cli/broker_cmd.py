@@ -266,9 +266,10 @@ def _row_line(row: dict[str, Any]) -> str:
         ("policy", row["policy"] or ""),
     )
     named = " ".join(f"{name}={value}" for name, value in fields if value)
-    words = json.loads(row["detail"]).get("words", "")
-    return " ".join(
-        part
-        for part in (row["time"], row["event"], row["code"], named, f"({words})" if words else "")
-        if part
-    )
+    detail = json.loads(row["detail"])
+    reasons = [detail.get("words", ""), *(each.get("refused", "") for each in detail.get("policies", []))]
+    words = "; ".join(reason for reason in reasons if reason)
+    parts = (row["time"], row["event"], row["code"], named, f"({words})" if words else "")
+    line = " ".join(part for part in parts if part)
+    # Parts of it come from strangers: nothing in it may steer the terminal.
+    return "".join(character if character.isprintable() else "?" for character in line)

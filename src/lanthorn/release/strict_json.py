@@ -80,6 +80,11 @@ def member_string(value: dict[str, Any], name: str, what: str, *, limit: int) ->
         raise FormatError(f"{what}: {name} is not a string")
     if len(text) > limit:
         raise FormatError(f"{what}: {name} is longer than the limit of {limit} characters")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        # JSON can spell half of a surrogate pair, which has no UTF-8 and so no canonical encoding.
+        raise FormatError(f"{what}: {name} is not Unicode text") from error
     return text
 
 

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from lanthorn.attestation.evidence import Evidence, kbs_report_data
 from lanthorn.broker.app import create_app
+from lanthorn.broker.database import Database
 from lanthorn.broker.decision import Verdict
 from lanthorn.broker.master import MasterKey
 from lanthorn.broker.refusal import RefusedError
@@ -92,7 +93,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     lock = lock_from_values(job_values("sha256:" + "0" * 64), tmp_path)
     TokenSigner.create(tmp_path / "token.pem")
     monotonic = [0.0]
-    with Store.create(tmp_path / "broker.sqlite", MasterKey(bytes(32)), clock=_clock) as store:
+    with Store(Database.create(tmp_path / "broker.sqlite"), MasterKey(bytes(32)), clock=_clock) as store:
         for name, key in KEYS.items():
             store.import_key(name, key)
         store.allow(tuple(KEYS), lock=lock.digest.hex(), job=lock.canonical, policy_text="p")
@@ -176,6 +177,20 @@ def test_every_outcome_is_in_the_log(bench: Bench) -> None:
         ("refused", "evidence-refused", "", ""),
     ]
     assert all(json.loads(row["detail"])["policies"] == [{"policy": 1, "status": "told"}] for row in rows)
+
+
+def test_an_attempt_that_fails_before_any_evidence_is_in_the_log_too(bench: Bench) -> None:
+    session, nonce = bench.open()
+    for body, reason in (
+        (b"{}", Reason.MESSAGE_MALFORMED),
+        (bench.message("00"), Reason.NONCE_MISMATCH),
+        (bench.message(nonce), Reason.NONCE_USED),
+    ):
+        with pytest.raises(RefusedError) as caught:
+            bench.service.attest(session, body)
+        assert caught.value.reason is reason
+        (*_, row) = bench.store.log_rows()
+        assert (row["event"], row["code"]) == ("refused", reason.value)
 
 
 def test_a_token_of_another_broker_is_refused(bench: Bench, tmp_path: Path) -> None:

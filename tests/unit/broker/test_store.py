@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from lanthorn.broker.database import Database
 from lanthorn.broker.decision import Grant
 from lanthorn.broker.log import RELEASED, Event, verify_chain
 from lanthorn.broker.master import MasterKey
@@ -36,7 +37,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path) -> Iterator[Store]:
-    with Store.create(path, MASTER, clock=_clock) as made:
+    with Store(Database.create(path), MASTER, clock=_clock) as made:
         yield made
 
 
@@ -122,7 +123,7 @@ def test_a_release_that_cannot_be_logged_is_none(store: Store, path: Path) -> No
 def test_another_master_key_opens_nothing(store: Store, path: Path) -> None:
     (grant,) = _allow(store, "model")
     with (
-        Store(path, MasterKey(b"n" * 32), clock=_clock) as stolen,
+        Store(Database(path), MasterKey(b"n" * 32), clock=_clock) as stolen,
         pytest.raises(IntegrityError, match="model"),
     ):
         _release(stolen, grant, simulated=False)
@@ -144,7 +145,7 @@ def test_a_wrapped_key_moved_to_another_name_does_not_open(store: Store, path: P
 
 def test_many_writers_make_one_chain(store: Store, path: Path) -> None:
     def write(number: int) -> None:
-        with Store(path, MASTER, clock=_clock) as other:
+        with Store(Database(path), MASTER, clock=_clock) as other:
             for count in range(10):
                 other.append(Event("refused", code=f"{number}-{count}"))
 
@@ -174,10 +175,10 @@ def test_a_huge_detail_is_cut(store: Store) -> None:
 
 def test_create_never_replaces_and_open_never_creates(store: Store, path: Path, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="exists"):
-        Store.create(path, MASTER, clock=_clock)
+        Database.create(path)
     missing = tmp_path / "missing.sqlite"
     with pytest.raises(StorageError, match="no such file"):
-        Store(missing, MASTER, clock=_clock)
+        Database(missing)
     assert not missing.exists()
 
 
@@ -185,11 +186,11 @@ def test_what_is_no_database_of_ours_is_refused(tmp_path: Path) -> None:
     text = tmp_path / "text.sqlite"
     text.write_text("hello " * 1000)
     with pytest.raises(StorageError, match="failed"):
-        Store(text, MASTER, clock=_clock)
+        Database(text)
     empty = tmp_path / "empty.sqlite"
     empty.touch()
     with pytest.raises(FormatError, match="expected database version 1, got 0"):
-        Store(empty, MASTER, clock=_clock)
+        Database(empty)
 
 
 def test_what_is_not_there_is_an_error(store: Store) -> None:

@@ -53,7 +53,7 @@ def test_a_null_aad_means_none() -> None:
 
 
 def test_a_message_with_other_spacing_and_order_in_its_header_is_understood() -> None:
-    """Trustee's own encoder orders the header differently; the authenticated bytes are those that were sent."""
+    """Trustee's encoder orders the header differently; what is authenticated are the bytes sent."""
     key = ECKey.import_key({**public_jwk(PRIVATE.public_key())})
     algorithms = ["ECDH-ES+A256KW", "A256GCM"]
     compact = peer.encrypt_compact(

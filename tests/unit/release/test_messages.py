@@ -26,7 +26,7 @@ ATTESTATION = messages.Attestation(nonce="n", tee_pubkey={**JWK}, quote=b"quote"
 
 
 def test_report_data_is_the_one_that_both_sides_of_the_protocol_compute() -> None:
-    """The exact bytes that are hashed: members sorted, no white space, the additional evidence as a string."""
+    """The exact bytes that are hashed: members sorted, no white space, further evidence as a string."""
     canonical = (
         b'{"additional-evidence":"","nonce":"n","tee-pubkey":'
         b'{"alg":"ECDH-ES+A256KW","crv":"P-256","kty":"EC","x":"xx","y":"yy"}}'

@@ -80,7 +80,7 @@ def test_missing_and_unknown_members_are_refused_without_echoing_names() -> None
     assert "script" not in caught.value.message
 
 
-@pytest.mark.parametrize("value", [None, 1, ["x"], "xxxx"])
+@pytest.mark.parametrize("value", [None, 1, ["x"], "xxxx", "\ud800"])
 def test_a_member_that_is_no_short_string_is_refused(value: object) -> None:
     with pytest.raises(FormatError):
         member_string({"a": value}, "a", "it", limit=3)
