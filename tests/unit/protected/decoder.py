@@ -1,4 +1,4 @@
-"""A second implementation of the format, written from its description alone: slow, whole files, nothing shared.
+"""A second implementation of the format, written from its description alone: whole files, nothing shared.
 
 It knows AES-GCM and AES-CMAC and imports nothing of the package under test.
 """

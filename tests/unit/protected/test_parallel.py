@@ -103,7 +103,7 @@ def test_a_foreign_error_in_a_worker_says_its_kind_and_nothing_else() -> None:
         yield b""
         raise ValueError("plaintext: tiger")
 
-    with pytest.raises(Error, match="^a worker failed: ValueError$"):
+    with pytest.raises(Error, match=r"^a worker failed: ValueError$"):
         list(run_workers(1, job))
 
 
