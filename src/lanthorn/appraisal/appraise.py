@@ -17,7 +17,8 @@ from lanthorn.appraisal.result import (
     AttestationResult,
     Check,
 )
-from lanthorn.attestation.evidence import REPORT_DATA_SIZE, Claims, TDXClaims, rtmr3_for_lock
+from lanthorn.attestation.claims import Claims, TDXClaims
+from lanthorn.attestation.evidence import REPORT_DATA_SIZE, rtmr3_for_lock
 from lanthorn.errors import UsageError
 
 _log = logging.getLogger("lanthorn")

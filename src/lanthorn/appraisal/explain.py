@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lanthorn.appraisal.result import AttestationResult, Check
-from lanthorn.attestation.evidence import Claims
+from lanthorn.attestation.claims import Claims
 
 SHOWN_VALUE = 20
 

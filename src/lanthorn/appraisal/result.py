@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from lanthorn.attestation.evidence import Claims
+from lanthorn.attestation.claims import Claims
 from lanthorn.errors import AppraisalError
 
 AFFIRMING, WARNING, CONTRAINDICATED = "affirming", "warning", "contraindicated"

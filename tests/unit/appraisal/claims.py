@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from lanthorn.attestation.evidence import Claims, SGXClaims, TCBPart, TDXClaims, rtmr3_for_lock
+from lanthorn.attestation.claims import Claims, SGXClaims, TCBPart, TDXClaims
+from lanthorn.attestation.evidence import rtmr3_for_lock
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 REPORT_DATA = bytes(range(64))

@@ -10,7 +10,8 @@ import pytest
 
 from lanthorn.appraisal import AppraisalPolicy, AppraisalRefusedError, appraise
 from lanthorn.appraisal.explain import tcb_lines
-from lanthorn.attestation.evidence import Shortfall, TCBPart, rtmr3_for_lock
+from lanthorn.attestation.claims import Shortfall, TCBPart
+from lanthorn.attestation.evidence import rtmr3_for_lock
 from lanthorn.errors import AppraisalError, UsageError
 
 from .claims import (

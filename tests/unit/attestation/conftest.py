@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lanthorn.attestation.evidence import Claims, Evidence
+from lanthorn.attestation.claims import Claims
+from lanthorn.attestation.evidence import Evidence
 from lanthorn.attestation.simulator.platform import SimulatedPlatform
 from lanthorn.attestation.verifier import dcap
 from lanthorn.attestation.verifier.collateral import Collateral

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
+import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import dcap_qvl
 import pytest
 
 from lanthorn.attestation.evidence import Evidence
@@ -15,6 +18,7 @@ from lanthorn.attestation.verifier import dcap
 from lanthorn.attestation.verifier.collateral import Collateral
 from lanthorn.attestation.verifier.roots import INTEL
 from lanthorn.attestation.verifier.steps import StepFailedError
+from lanthorn.errors import FormatError, VerificationError
 
 CORPUS = Path(__file__).parents[4] / "shared" / "evidence"
 pytestmark = [
@@ -129,3 +133,34 @@ def test_trailing_bytes_are_refused() -> None:
 def test_intel_root_is_the_published_one() -> None:
     der = (CORPUS / "intel_sgx_root_ca.der").read_bytes()
     assert INTEL.public_key in der
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_mutations_beside_the_oracle(seed: int) -> None:
+    """What we let through changes no claim, and the oracle lets it through too: our differences are refusals."""
+    generator = random.Random(seed)
+    admitted = [
+        case.values for case in expectations(3, 4) if not case.values[1]["result"].startswith("REFUSED")
+    ]
+    entry, verified = generator.choice(admitted)
+    quote, text = (CORPUS / entry["file"]).read_bytes(), (CORPUS / verified["collateral"]).read_text()
+    now = datetime.fromtimestamp(verified["now"], UTC)
+    genuine = verify(entry, verified)
+    for _ in range(40):
+        mutated, mutated_text = quote, text
+        if generator.random() < 0.6:
+            at = generator.randrange(len(quote))
+            mutated = quote[:at] + bytes([quote[at] ^ generator.randrange(1, 256)]) + quote[at + 1 :]
+        else:
+            at = generator.randrange(len(text))
+            mutated_text = text[:at] + chr(generator.randrange(32, 127)) + text[at + 1 :]
+        try:
+            collateral = Collateral.from_json(mutated_text)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                claims = dcap.verify(Evidence(entry["kind"], mutated), collateral, anchors=[INTEL], now=now)
+        except (VerificationError, FormatError):
+            continue
+        assert claims == genuine and mutated == quote
+        oracle = dcap_qvl.QuoteCollateralV3.from_json(mutated_text)
+        assert dcap_qvl.verify(mutated, oracle, verified["now"]).status == claims.tcb_status

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from lanthorn.attestation.evidence import SGXClaims, TDXClaims
+from lanthorn.attestation.claims import SGXClaims, TDXClaims
 from lanthorn.attestation.verifier import steps
 from lanthorn.attestation.verifier.steps import StepFailedError
 

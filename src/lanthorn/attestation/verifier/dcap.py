@@ -12,7 +12,8 @@ import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 
-from lanthorn.attestation.evidence import Claims, Evidence, TCBPart
+from lanthorn.attestation.claims import Claims, TCBPart
+from lanthorn.attestation.evidence import Evidence
 from lanthorn.attestation.verifier import bodies, steps, tcb
 from lanthorn.attestation.verifier.certificates import Certificate, raw_public_key, raw_signature_holds
 from lanthorn.attestation.verifier.collateral import Collateral

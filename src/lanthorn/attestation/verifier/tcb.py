@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lanthorn.attestation.evidence import Shortfall, TCBPart
+from lanthorn.attestation.claims import Shortfall, TCBPart
 from lanthorn.attestation.verifier import steps
 from lanthorn.attestation.verifier.documents import STATUSES, Level, ModuleIdentity, QEIdentity, TCBInfo
 from lanthorn.attestation.verifier.sgx_extension import PCKExtension
