@@ -139,7 +139,7 @@ class Keyring:
     def load(self, name: str) -> WrapKey:
         """Return the key called `name`. Raises `StorageError` when there is none."""
         path = self._path(name)
-        if not path.exists():
+        if not os.path.exists(path):
             raise StorageError(
                 f"no key named {name} in {self.folder}", hint=f"make one with: lanthorn key new {name}"
             )
@@ -148,7 +148,7 @@ class Keyring:
 
     def names(self) -> list[str]:
         """Return the names of all keys, sorted; a keyring that does not exist yet has none."""
-        if not self.folder.exists():
+        if not os.path.exists(self.folder):
             return []
         self._check_folder()
         with storage_errors("list", self.folder):
@@ -163,7 +163,7 @@ class Keyring:
         with storage_errors("make", self.folder):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._check_folder()
-        if path.exists():
+        if os.path.lexists(path):
             raise StorageError(f"key exists: {name}", hint="keys are never replaced; choose another name")
         write_atomically(path, key.raw, mode=0o600, force=False)
         return key

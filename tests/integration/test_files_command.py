@@ -176,6 +176,13 @@ BAD: dict[str, tuple[str, int, str]] = {
     "two keys": ("encrypt --key a --key-file key photo.png new", 2, "exactly one of --key and --key-file"),
     "source missing": ("encrypt --key-file key none new", 3, "none: no such file"),
     "ciphertext missing": ("decrypt --key-file key none new", 3, "none: no such file"),
+    "name too long": (f"encrypt --key-file key {'x' * 300} new", 3, "no such file"),
+    "destination too long": (
+        f"encrypt --key-file key photo.png {'x' * 1000}",
+        2,
+        "embedded path is too long",
+    ),
+    "a loop of links": ("encrypt --force --key-file key loop new", 3, "no such file"),
     "inspected missing": ("inspect none", 3, "none: no such file"),
     "inspected plain": ("inspect photo.png", 10, "not a protected file"),
     "output exists": ("encrypt --key-file key photo.png photo.enc", 3, "output exists: photo.enc"),
@@ -228,6 +235,7 @@ def test_bad_input_gets_one_line_and_the_right_code(name: str, lanthorn: Lanthor
     (work / "twin").mkdir()
     (work / "twin" / "photo.png").write_bytes(b"twin")
     (work / "link").symlink_to("photo.png")
+    (work / "loop").symlink_to("loop")
     before = snapshot(work)
     arguments, code, message = BAD[name]
     assert message in error_line(lanthorn(*arguments.split(), code=code))
@@ -296,7 +304,9 @@ def test_a_file_size_limit(lanthorn: Lanthorn, work: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "terminated"]
+    ("signum", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    ids=["ctrl-c", "terminated", "hung up"],
 )
 @pytest.mark.parametrize("group", [True, False], ids=["whole group", "command alone"])
 def test_interrupted_leaves_nothing(work: Path, signum: int, code: int, group: bool) -> None:

@@ -23,7 +23,6 @@ from lanthorn.keys import Keyring, WrapKey, load_key_file
 from lanthorn.protected import INDEX_NAME
 
 PROGRESS_MINIMUM: Final = 64 << 20
-_TERMINATED: Final = 128 + signal.SIGTERM
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -73,26 +72,26 @@ def plan_copies(sources: tuple[str, ...], target: str) -> list[Copy]:
 
 
 def _plan(source: Path, target: Path, into: bool) -> Copy:
-    if not source.exists():
+    if not os.path.exists(source):
         raise StorageError(f"cannot read {source}: no such file or directory")
     name = Path(os.path.abspath(source)).name
     destination = target / name if into else target
-    if not destination.parent.is_dir():
+    if not os.path.isdir(destination.parent):
         raise StorageError(f"cannot write {destination}: no such folder: {destination.parent}")
-    return Copy(source, destination, source.is_dir())
+    return Copy(source, destination, os.path.isdir(source))
 
 
 def _check_places(copy: Copy) -> None:
-    source = copy.source.resolve()
-    destination = copy.destination.parent.resolve() / copy.destination.name
-    if source == copy.destination.resolve() or source == destination:
+    source = Path(os.path.realpath(copy.source))
+    destination = Path(os.path.realpath(copy.destination.parent)) / copy.destination.name
+    if source in (destination, Path(os.path.realpath(copy.destination))):
         raise UsageError(f"source and destination are the same: {copy.source}")
     if source in destination.parents or destination in source.parents:
         raise UsageError(f"one lies inside the other: {copy.source} and {copy.destination}")
-    if copy.destination.is_dir() and not copy.destination.is_symlink() and not copy.is_folder:
+    if os.path.isdir(copy.destination) and not os.path.islink(copy.destination) and not copy.is_folder:
         raise UsageError(f"cannot replace a folder with a file: {copy.destination}")
     for folder in destination.parents:
-        if (folder / INDEX_NAME).exists():
+        if os.path.lexists(folder / INDEX_NAME):
             raise UsageError(
                 f"destination is inside a protected folder: {folder}",
                 hint="its index names all it holds; encrypt the whole folder again",
@@ -122,23 +121,27 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 @contextlib.contextmanager
 def clean_termination() -> Iterator[None]:
-    """Let SIGTERM unwind the stack, so that temporary files go, and end with code 143."""
+    """Let SIGTERM and SIGHUP unwind the stack, so that temporary files go, and end with code 128 + signal."""
 
     def end(signum: int, frame: types.FrameType | None) -> None:
-        raise SystemExit(_TERMINATED)
+        raise SystemExit(128 + signum)
 
-    before = signal.signal(signal.SIGTERM, end)
+    # What is ignored stays ignored: nohup relies on it.
+    wanted = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
+    before = {signum: signal.signal(signum, end) for signum in wanted}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 def size_on_disk(path: Path) -> int:
     """Return the bytes below `path`, for a progress bar: approximate, never an error."""
-    if not path.is_dir():
-        return path.stat().st_size if path.exists() else 0
     sizes = 0
+    if not os.path.isdir(path):
+        with contextlib.suppress(OSError):
+            sizes = os.path.getsize(path)
     for folder, _, names in os.walk(path):
         for name in names:
             with contextlib.suppress(OSError):

@@ -61,6 +61,7 @@ def _start(index: int, job: Job, others: list[int]) -> tuple[int, int]:
         # Ctrl-C goes to the whole group; the parent decides, cleans up and kills.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         for descriptor in (*others, read_end):
             os.close(descriptor)
         _work(index, job, write_end)

@@ -167,7 +167,7 @@ def _open_index(
     source: Path, key: WrapKey, folder: str | None, version: str | None
 ) -> tuple[FolderIndex, str]:
     name = source / INDEX_NAME
-    if not name.exists():
+    if not os.path.exists(name):
         raise FormatError(f"{source} is not a protected folder: it has no {INDEX_NAME}")
     expected = index_path(folder) if folder is not None else None
     with FileRange.open(name) as store:

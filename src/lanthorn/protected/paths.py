@@ -38,9 +38,9 @@ def embedded_path(destination: Path) -> str:
 
     Relative to the nearest folder above it that holds lanthorn.toml; without one, to its own parent.
     """
-    absolute = Path(os.path.abspath(destination))
-    absolute = absolute.parent.resolve() / absolute.name
+    named = os.path.abspath(destination)
+    absolute = Path(os.path.realpath(os.path.dirname(named)), os.path.basename(named))
     for folder in absolute.parents:
-        if (folder / JOB_FILE).is_file():
+        if os.path.isfile(folder / JOB_FILE):
             return check_embedded_path(absolute.relative_to(folder).as_posix())
     return check_embedded_path(absolute.name)
