@@ -60,6 +60,9 @@ class PinnedConnection:
             data = response.read(limit + 1)
             if len(data) > limit:
                 raise BrokerError(f"{self._where} sent more than the limit of {limit} bytes")
+            if response.length:
+                # A sized read returns what there is and says nothing of what is missing.
+                raise http.client.IncompleteRead(data, response.length)
             cookies = tuple(response.headers.get_all("Set-Cookie") or ())
             if response.will_close:
                 self.close()
