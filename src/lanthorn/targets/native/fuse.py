@@ -12,7 +12,7 @@ import itertools
 import logging
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from lanthorn.errors import Error, RuntimeSetupError
@@ -24,7 +24,8 @@ _SONAMES = ("libfuse3.so.4", "libfuse3.so.3")
 # Names and attributes change only through this mount, so the kernel need never ask twice.
 _FOREVER = 86_400.0
 _MAX_TRANSFER = 1 << 20
-_READDIR_PLUS = 1
+# One reads from the host while another hashes; more only wait for the interpreter's lock.
+_THREADS = 4
 _FILL_DIR_PLUS = 2
 
 
@@ -55,6 +56,7 @@ class _Operations(mfusepy.Operations):  # type: ignore[misc]
         self._tree = tree
         self._mounted = mounted
         self.handles: dict[int, Handle] = {}
+        self.folders: dict[int, str] = {}
         self._numbers = itertools.count(1)
 
     def init_with_config(self, conn_info: Any, config_3: Any) -> None:  # noqa: ANN401 - ctypes structures
@@ -68,8 +70,15 @@ class _Operations(mfusepy.Operations):  # type: ignore[misc]
         self._mounted()
 
     def getattr(self, path: str | None, fh: int | None = None) -> dict[str, int]:
-        attributes = self.handles[fh].attributes() if path is None and fh else self._tree.node(path or "/").attributes()
+        attributes = (
+            self.handles[fh].attributes()
+            if path is None and fh
+            else self._tree.node(path or "/").attributes()
+        )
         return _stat(attributes)
+
+    def fail(self, error: Error) -> None:
+        self._tree.fail(error)
 
     def readlink(self, path: str) -> str:
         return self._tree.readlink(path)
@@ -84,6 +93,28 @@ class _Operations(mfusepy.Operations):  # type: ignore[misc]
         number = next(self._numbers)
         self.handles[number] = handle
         return number
+
+    def read(self, path: str | None, size: int, offset: int, fh: int) -> bytes:
+        buffer = bytearray(size)
+        return bytes(buffer[: self.handles[fh].read_into(memoryview(buffer), offset)])
+
+    def write(self, path: str | None, data: bytes, offset: int, fh: int) -> int:
+        return self.handles[fh].write(memoryview(data), offset)
+
+    def opendir(self, path: str) -> int:
+        number = next(self._numbers)
+        self.folders[number] = path
+        return number
+
+    def readdir(self, path: str | None, fh: int) -> list[str]:
+        return [".", "..", *(name for name, _ in self.listing(fh))]
+
+    def listing(self, fh: int) -> Iterator[tuple[str, Attributes]]:
+        return self._tree.listing(self.folders[fh])
+
+    def releasedir(self, path: str | None, fh: int) -> int:
+        del self.folders[fh]
+        return 0
 
     def truncate(self, path: str | None, length: int, fh: int | None = None) -> int:
         if fh:
@@ -124,13 +155,16 @@ class _Operations(mfusepy.Operations):  # type: ignore[misc]
         return 0
 
     def chmod(self, path: str | None, mode: int) -> int:
-        return self._tree.accept_change(path)
+        self._tree.accept_change(path)
+        return 0
 
     def chown(self, path: str | None, uid: int, gid: int) -> int:
-        return self._tree.accept_change(path)
+        self._tree.accept_change(path)
+        return 0
 
     def utimens(self, path: str | None, times: tuple[int, int] | None = None) -> int:
-        return self._tree.accept_change(path)
+        self._tree.accept_change(path)
+        return 0
 
     def statfs(self, path: str) -> dict[str, int]:
         return self._tree.statfs()
@@ -166,11 +200,13 @@ class _Fuse(mfusepy.FUSE):  # type: ignore[misc]
         except OSError as error:
             return -(error.errno or errno.EIO)
         except Error as error:
-            self.operations._tree.fail(error)
+            self.operations.fail(error)
             return -errno.EIO
         except Exception as error:
-            log.error("file server: %s in %s", type(error).__name__, getattr(func, "__name__", "?"), exc_info=True)
-            self.operations._tree.fail(RuntimeSetupError(f"file server failed: {type(error).__name__}"))
+            log.error(
+                "file server: %s in %s", type(error).__name__, getattr(func, "__name__", "?"), exc_info=True
+            )
+            self.operations.fail(RuntimeSetupError(f"file server failed: {type(error).__name__}"))
             return -errno.EIO
 
     def read(self, path: bytes | None, buf: Any, size: int, offset: int, fip: Any) -> int:  # noqa: ANN401
@@ -179,14 +215,13 @@ class _Fuse(mfusepy.FUSE):  # type: ignore[misc]
 
     def write(self, path: bytes | None, buf: Any, size: int, offset: int, fip: Any) -> int:  # noqa: ANN401
         handle = self.operations.handles[fip.contents.fh]
-        self.operations._tree.refuse_after_failure()
         return handle.write(_view(buf, size), offset)
 
-    def _readdir(self, path: bytes, buf: Any, filler: Any, offset: int, fip: Any) -> int:  # noqa: ANN401
+    def _readdir(self, path: bytes | None, buf: Any, filler: Any, offset: int, fip: Any) -> int:  # noqa: ANN401
         filler(buf, b".", None, 0, 0)
         filler(buf, b"..", None, 0, 0)
         entry = mfusepy.c_stat()
-        for name, attributes in self.operations._tree.listing(path.decode("utf-8", "surrogateescape")):
+        for name, attributes in self.operations.listing(fip.contents.fh):
             mfusepy.set_st_attrs(entry, _stat(attributes), use_ns=True)
             if filler(buf, name.encode("utf-8", "surrogateescape"), entry, 0, _FILL_DIR_PLUS) != 0:
                 break
@@ -203,7 +238,14 @@ def serve(tree: Tree, mountpoint: str, mounted: Callable[[], None], *, threads: 
 
     Raises `RuntimeSetupError` where the kernel refuses the mount.
     """
-    options: dict[str, Any] = {"foreground": True, "nothreads": not threads, "fsname": "lanthorn", "subtype": "lanthorn"}
+    options: dict[str, Any] = {
+        "foreground": True,
+        "nothreads": not threads,
+        "fsname": "lanthorn",
+        "subtype": "lanthorn",
+    }
+    if (mfusepy.fuse_version_major, mfusepy.fuse_version_minor) >= (3, 12):
+        options["max_threads"] = _THREADS
     options |= {"default_permissions": True, "max_read": _MAX_TRANSFER, "nodev": True, "nosuid": True}
     try:
         _Fuse(_Operations(tree, mounted), mountpoint, **options)

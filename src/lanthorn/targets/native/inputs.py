@@ -5,15 +5,23 @@ The host can withhold, swap, shorten or roll back any of them; each of these end
 
 from __future__ import annotations
 
-import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from lanthorn.errors import IntegrityError, ManifestError
+from lanthorn.errors import IntegrityError, ManifestError, StorageError
 from lanthorn.job.lock import LockedPath
 from lanthorn.keys import WrapKey
-from lanthorn.protected import INDEX_NAME, FileEntry, FileRange, FolderIndex, LinkEntry, ProtectedReader
+from lanthorn.protected import (
+    INDEX_NAME,
+    FileEntry,
+    FileRange,
+    FolderEntry,
+    FolderIndex,
+    LinkEntry,
+    ProtectedReader,
+)
+from lanthorn.protected.folder import Entry
 from lanthorn.targets.native.nodes import Attributes, Folder, Handle, Link, Node, ReadOnlyHandle
 
 
@@ -22,7 +30,9 @@ class ProtectedInput:
 
     __slots__ = ("_host", "_key", "_path", "_reader", "_size", "_source", "_version")
 
-    def __init__(self, host: Path, path: str, key: WrapKey, version: str | None, size: int | None = None) -> None:
+    def __init__(
+        self, host: Path, path: str, key: WrapKey, version: str | None, size: int | None = None
+    ) -> None:
         self._host = host
         self._path = path
         self._key = key
@@ -37,7 +47,9 @@ class ProtectedInput:
             source = _open_named(self._host, self._path)
             reader = ProtectedReader.open(source, self._key, path=self._path, version=self._version)
             if self._size is not None and reader.size != self._size:
-                raise IntegrityError(f"{self._path}: its folder's index says {self._size} bytes, found {reader.size}")
+                raise IntegrityError(
+                    f"{self._path}: its folder's index says {self._size} bytes, found {reader.size}"
+                )
             self._source = source
             self._reader = reader
         return self._reader
@@ -69,38 +81,44 @@ class _InputHandle(ReadOnlyHandle):
         return self._node.attributes()
 
 
-def _open_named(host: Path, path: str) -> FileRange:
-    try:
-        if not stat.S_ISREG(os.stat(host).st_mode):
-            raise ManifestError(f"{path} is named by the lock but {host} is not a regular file")
-        return FileRange.open(host)
-    except OSError as error:
-        reason = (error.strerror or "unreadable").lower()
-        raise ManifestError(f"{path} is named by the lock but withheld by the host: {reason}") from error
+class OpenedInput(NamedTuple):
+    """A protected input with all its nodes, by path below the job's folder."""
+
+    version: str
+    nodes: list[tuple[str, Node]]
 
 
-def open_inputs(job: Path, entry: LockedPath, key: WrapKey) -> Iterator[tuple[str, Node]]:
-    """Yield (path below the job's folder, node) for one protected input; everything it names must be there.
+def open_inputs(job: Path, entry: LockedPath, key: WrapKey) -> OpenedInput:
+    """Open one protected input; everything that it names must be there.
 
     Raises `ManifestError` for what the host withholds and `IntegrityError` for what it changed.
     """
     if entry.kind == "file":
         node = ProtectedInput(job / entry.path, entry.path, key, entry.version)
-        node.reader()
-        yield entry.path, node
-        return
-    source = _open_named(job / entry.path / INDEX_NAME, f"{entry.path}/{INDEX_NAME}")
-    index = FolderIndex.load(source, key, folder=entry.path, version=entry.version)
-    yield entry.path, Folder()
+        return OpenedInput(node.version, [(entry.path, node)])
+    with _open_named(job / entry.path / INDEX_NAME, f"{entry.path}/{INDEX_NAME}") as source:
+        index = FolderIndex.load(source, key, folder=entry.path, version=entry.version)
+    nodes: list[tuple[str, Node]] = [(entry.path, Folder())]
     for name, item in index.entries.items():
-        yield f"{entry.path}/{name}", _indexed(job, f"{entry.path}/{name}", item, key)
+        nodes.append((f"{entry.path}/{name}", _indexed(job, f"{entry.path}/{name}", item, key)))
+    return OpenedInput(index.version, nodes)
 
 
-def _indexed(job: Path, path: str, item: object, key: WrapKey) -> Node:
-    if isinstance(item, FileEntry):
-        if not (job / path).is_file():
-            raise ManifestError(f"{path} is named by its folder's index but withheld by the host")
-        return ProtectedInput(job / path, path, key, item.version, item.size)
-    if isinstance(item, LinkEntry):
-        return Link(item.link)
-    return Folder()
+def _indexed(job: Path, path: str, item: Entry, key: WrapKey) -> Node:
+    match item:
+        case FileEntry():
+            if not (job / path).is_file():
+                raise ManifestError(f"{path} is named by its folder's index but withheld by the host")
+            return ProtectedInput(job / path, path, key, item.version, item.size)
+        case LinkEntry():
+            return Link(item.target)
+        case FolderEntry():
+            return Folder()
+
+
+def _open_named(host: Path, path: str) -> FileRange:
+    try:
+        return FileRange.open(host)
+    except StorageError as error:
+        reason = error.message.rpartition(": ")[2]
+        raise ManifestError(f"{path} is named by the lock but withheld by the host: {reason}") from error

@@ -1,23 +1,24 @@
-"""Protected outputs: complete or absent, under a key of this run alone.
+"""One protected output: complete or absent, under a key of this run alone.
 
 What the program writes goes, encrypted, into a temporary file beside the destination and is renamed into place on
-close or fsync. An output path starts absent, whatever the host has there; what was written is remembered by version
-id, so that a host which puts an older version back is found out when the program reads it again.
+close or fsync. What was written is remembered by version id, so that a host which puts an older version back is
+found out when the program reads it again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import secrets
-import shutil
 import stat
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from lanthorn.errors import IntegrityError, ManifestError
+from lanthorn.errors import ManifestError, StorageError
 from lanthorn.keys import WrapKey
 from lanthorn.protected import FileRange, ProtectedEditor, ProtectedReader
 from lanthorn.storage import TEMPORARY_PREFIX, fsync_folder
@@ -26,18 +27,32 @@ from lanthorn.targets.native.nodes import Attributes, Handle
 _COPY_BYTES = 8 << 20
 
 
-class OutputFile:
-    """One output file as a node: a published version, a working copy, or both in turn."""
+@contextlib.contextmanager
+def _system_errors() -> Iterator[None]:
+    """Let the program see a full or broken disk as the errno it would see without us; the run goes on."""
+    try:
+        yield
+    except StorageError as error:
+        code = error.__cause__.errno if isinstance(error.__cause__, OSError) else None
+        raise OSError(code or errno.EIO, error.message) from error
 
-    def __init__(self, host: Path, path: str, key: WrapKey) -> None:
-        """Start absent: nothing is read from `host`; `path` is what gets embedded."""
+
+class OutputFile:
+    """One output file as a node: a published version, a working copy, or each in turn. Safe for threads.
+
+    Starts absent: nothing is ever read from `host` that this object did not write. `path` is what gets embedded.
+    While `may_publish` says no, nothing becomes visible and writes are refused.
+    """
+
+    def __init__(self, host: Path, path: str, key: WrapKey, may_publish: Callable[[], bool]) -> None:
         self.host = host
         self.path = path
+        self.key = key
         self.version: str | None = None
-        self._key = key
+        self._may_publish = may_publish
         self._work: _WorkingCopy | None = None
-        self._reader: ProtectedReader | None = None
         self._published: FileRange | None = None
+        self._reader: ProtectedReader | None = None
         self._modified_ns = time.time_ns()
         self._lock = threading.RLock()
 
@@ -56,46 +71,44 @@ class OutputFile:
 
     def start_empty(self) -> None:
         """Begin a new, empty version; the published one stays until this one is complete."""
-        with self._lock:
+        with self._lock, _system_errors():
             self.discard()
-            self._work = _WorkingCopy.create(self.host, self.path, self._key)
+            self._work = _WorkingCopy.create(self.host, self.path, self.key)
             self._modified_ns = time.time_ns()
 
     def read_into(self, buffer: memoryview, offset: int) -> int:
-        with self._lock:
-            if self._work is None:
-                return self._open_published().read_into(buffer, offset)
-            data = self._work.editor.read(len(buffer), offset)
-            buffer[: len(data)] = data
-            return len(data)
+        with self._lock, _system_errors():
+            source = self._work.editor if self._work else self._open_published()
+            return source.read_into(buffer, offset)
 
     def write(self, data: memoryview, offset: int) -> int:
-        with self._lock:
-            written = self._change().write(data, offset)
+        with self._lock, _system_errors():
+            written = self._working_copy().editor.write(data, offset)
             self._modified_ns = time.time_ns()
             return written
 
     def truncate(self, size: int) -> None:
-        with self._lock:
-            self._change().truncate(size)
+        with self._lock, _system_errors():
+            self._working_copy().editor.truncate(size)
             self._modified_ns = time.time_ns()
 
     def rename(self, host: Path, path: str) -> None:
         """Publish under another name: the path is part of the format, so the metadata is written anew."""
-        with self._lock:
-            old = self.host if self.version is not None else None
-            work = self._work_copy()
+        with self._lock, _system_errors():
+            before = self.host if self.version is not None else None
+            self._working_copy().move(host, path)
             self.host, self.path = host, path
-            work.move(host, path)
             self.commit()
-            if old is not None:
-                old.unlink(missing_ok=True)
+            if before is not None and before != host:
+                before.unlink(missing_ok=True)
 
     def commit(self) -> None:
         """Make what was written durable and visible under the output's name."""
-        with self._lock:
+        with self._lock, _system_errors():
             if self._work is None:
                 return
+            if not self._may_publish():
+                raise OSError(errno.EIO, "the run was ended")
             self._close_published()
             self.version = self._work.publish(self.host)
             self._published = self._work.store
@@ -117,15 +130,19 @@ class OutputFile:
                 self._work.discard()
                 self._work = None
 
-    def _change(self) -> ProtectedEditor:
-        return self._work_copy().editor
+    def release(self) -> None:
+        """Give the file descriptor back when nobody has the file open."""
+        with self._lock:
+            self._close_published()
 
-    def _work_copy(self) -> _WorkingCopy:
+    def _working_copy(self) -> _WorkingCopy:
+        if not self._may_publish():
+            raise OSError(errno.EIO, "the run was ended")
         if self._work is None:
-            self._open_published()
-            if self._published is None or self.version is None:
-                raise OSError(errno.EIO, "output has no published version")
-            self._work = _WorkingCopy.copy_of(self._published, self.version, self.host, self.path, self._key)
+            version = self._open_published().version
+            if self._published is None:
+                raise OSError(errno.EIO, "output is not open")
+            self._work = _WorkingCopy.copy_of(self._published, version, self.host, self.path, self.key)
         return self._work
 
     def _open_published(self) -> ProtectedReader:
@@ -135,7 +152,7 @@ class OutputFile:
             if self._published is None:
                 self._published = _reopen(self.host, self.path)
             self._reader = ProtectedReader.open(
-                self._published, self._key, path=self.path, version=self.version
+                self._published, self.key, path=self.path, version=self.version
             )
         return self._reader
 
@@ -144,14 +161,9 @@ class OutputFile:
             self._published.close()
         self._published = self._reader = None
 
-    def release(self) -> None:
-        """Give the file descriptor back when nobody has the file open."""
-        with self._lock:
-            self._close_published()
-
 
 class _WorkingCopy:
-    """A complete-or-absent new version: an editor over a temporary file that only this process can name."""
+    """A complete-or-absent new version: an editor over a temporary file that only this process knows."""
 
     def __init__(self, temporary: Path, store: FileRange, editor: ProtectedEditor) -> None:
         self.temporary = temporary
@@ -160,28 +172,24 @@ class _WorkingCopy:
 
     @classmethod
     def create(cls, host: Path, path: str, key: WrapKey) -> _WorkingCopy:
-        temporary, store = _temporary_beside(host)
+        temporary, store = _temporary_beside(host, path)
         return cls(temporary, store, ProtectedEditor.create(store, key, path))
 
     @classmethod
-    def copy_of(
-        cls, published: FileRange, version: str, host: Path, path: str, key: WrapKey
-    ) -> _WorkingCopy:
-        temporary, store = _temporary_beside(host)
+    def copy_of(cls, published: FileRange, version: str, host: Path, path: str, key: WrapKey) -> _WorkingCopy:
+        """Copy the ciphertext and check that it still is `version`: the host had it meanwhile."""
+        temporary, store = _temporary_beside(host, path)
         offset = 0
         while data := published.pread(_COPY_BYTES, offset):
-            store.pwrite(data, offset)
-            offset += len(data)
-        if ProtectedReader.open(store, key, path=path, version=version).version != version:
-            raise IntegrityError(f"{path} changed on the host since this run wrote it")
+            offset += store.pwrite(data, offset)
+        ProtectedReader.open(store, key, path=path, version=version)
         return cls(temporary, store, ProtectedEditor.open(store, key, path))
 
     def move(self, host: Path, path: str) -> None:
-        self.editor.path = path
+        self.editor.rename(path)
         moved = host.parent / self.temporary.name
-        if moved != self.temporary:
-            os.rename(self.temporary, moved)
-            self.temporary = moved
+        os.rename(self.temporary, moved)
+        self.temporary = moved
 
     def publish(self, host: Path) -> str:
         version = self.editor.flush()
@@ -209,51 +217,33 @@ class _OutputHandle:
         self._node.release()
 
 
-def _temporary_beside(host: Path) -> tuple[Path, FileRange]:
+def _temporary_beside(host: Path, path: str) -> tuple[Path, FileRange]:
     temporary = host.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
-    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-    os.close(descriptor)
-    return temporary, FileRange.open(temporary, writable=True)
+    store = FileRange.create(temporary, 0o644, name=path)
+    # Held while this run lives, so that the next run can tell a leftover from work in progress.
+    fcntl.flock(store.fd, fcntl.LOCK_SH)
+    return temporary, store
 
 
 def _reopen(host: Path, path: str) -> FileRange:
     try:
         return FileRange.open(host)
-    except OSError as error:
+    except StorageError as error:
         raise ManifestError(f"{path} was written by this run but is withheld by the host") from error
 
 
-class OutputFolder:
-    """A protected folder being written: staged beside its destination, put in place whole when the run ends."""
-
-    def __init__(self, host: Path, path: str, key: WrapKey) -> None:
-        self.host = host
-        self.path = path
-        self.key = key
-        self.staging = host.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
-        os.mkdir(self.staging, 0o755)
-
-    def publish(self, write_index: FolderIndexWriter) -> str:
-        """Write the index, make all durable, swap the folder in. Return the index's version id."""
-        version = write_index(self)
-        fsync_folder(self.staging)
-        aside = None
-        if os.path.lexists(self.host):
-            aside = self.host.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
-            os.rename(self.host, aside)
-        os.rename(self.staging, self.host)
-        fsync_folder(self.host.parent)
-        if aside is not None:
-            _remove(aside)
-        return version
-
-    def discard(self) -> None:
-        shutil.rmtree(self.staging, ignore_errors=True)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files of runs that were killed; those of a living run are locked and stay."""
+    for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
         with contextlib.suppress(OSError):
-            path.unlink()
+            if leftover.is_file():
+                _remove_unlocked(leftover)
+
+
+def _remove_unlocked(leftover: Path) -> None:
+    descriptor = os.open(leftover, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        leftover.unlink()
+    finally:
+        os.close(descriptor)

@@ -1,18 +1,18 @@
 """Run a locked job: attest, fetch its keys, start the program in its sandbox, publish what it wrote.
 
-    (1) the lock is loaded and the file server forked, which mounts the view while the keys are on their way
-    (2) the platform is bound to the lock (RTMR3 on TDX), before any byte of the program runs
-    (3) each broker of the lock gets fresh evidence over a fresh key, and releases this job's keys or refuses
-    (4) the file server opens every protected input; one that is withheld or changed ends the run here
-    (5) the program runs; the first failed check kills it
-    (6) outputs, log and record are put in place, each complete
+(1) the lock is loaded and the file server forked, which mounts the view while the keys are on their way
+(2) the platform is bound to the lock (RTMR3 on TDX), before any byte of the program runs
+(3) each broker of the lock gets fresh evidence over a fresh key, and releases this job's keys or refuses
+(4) the file server opens every protected input; one that is withheld or changed ends the run here
+(5) the program runs; the first failed check kills it
+(6) outputs, log and record are put in place, each complete
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,7 +51,7 @@ class RunResult:
     refused: list[str]
 
 
-def run(options: RunOptions, attester: Attester, *, tell: Callable[[str], None]) -> RunResult:
+def run(options: RunOptions, attester: Attester) -> RunResult:
     """Run the job and return the program's own exit code. Every failure of the runtime is an `Error`.
 
     Must be called while this process has one thread: it enters namespaces and forks.
@@ -67,7 +67,7 @@ def run(options: RunOptions, attester: Attester, *, tell: Callable[[str], None])
     try:
         attester.bind(lock.digest)
         release = release_keys(lock, attester, options.broker_urls)
-        return _Run(lock, options.job, locations, mountpoint, server, release, attester.simulated, tell).run()
+        return _Run(lock, options.job, locations, mountpoint, server, release, attester.simulated).run()
     finally:
         server.kill()
         os.rmdir(mountpoint)
@@ -91,7 +91,6 @@ class _Run:
         server: FileServer,
         release: Release,
         simulated: bool,
-        tell: Callable[[str], None],
     ) -> None:
         self._lock = lock
         self._job = job
@@ -100,7 +99,6 @@ class _Run:
         self._server = server
         self._release = release
         self._simulated = simulated
-        self._tell = tell
         self._program = ""
 
     def run(self) -> RunResult:
@@ -123,7 +121,8 @@ class _Run:
     def _entry_keys(self) -> list[tuple[int, WrapKey]]:
         keys = self._release.read, self._release.write
         return [
-            (number, keys[entry.access == "write"][entry.key]) for number, entry in enumerate(self._lock.protected)
+            (number, keys[entry.access == "write"][entry.key])
+            for number, entry in enumerate(self._lock.protected)
         ]
 
     def _command(self, top: Mapping[str, str | None], status: int) -> list[str]:

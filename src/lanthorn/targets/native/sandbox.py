@@ -12,10 +12,16 @@ HOME = "/tmp/home"  # noqa: S108 - inside the sandbox, on its own tmpfs
 _UID = "1000"
 # Made by bubblewrap itself; a root of the job that lies below one of these is bound again on top of it.
 _OWN = ("dev", "proc", "run", "sys", "tmp")
+_PRIVATE = ("/dev/shm", "/run", "/tmp")  # noqa: S108 - each a tmpfs that only the program sees
 _CPU = "/sys/devices/system/cpu"
 
 # What a program finds in every sandbox unless its lock says otherwise.
-DEFAULT_ENVIRONMENT = {"HOME": HOME, "USER": "lanthorn", "LANG": "C.UTF-8", "PATH": "/usr/local/bin:/usr/bin:/bin"}
+DEFAULT_ENVIRONMENT = {
+    "HOME": HOME,
+    "USER": "lanthorn",
+    "LANG": "C.UTF-8",
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+}
 
 ETC = {
     "/etc/passwd": f"root:x:0:0:root:/:/usr/sbin/nologin\nlanthorn:x:{_UID}:{_UID}::{HOME}:/usr/sbin/nologin\n",
@@ -42,8 +48,23 @@ class World:
 
 def bubblewrap(world: World, *, status_fd: int) -> list[str]:
     """Return the command that starts the program; its process id and exit code go to `status_fd` as JSON."""
-    command = ["bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
-    command += ["--die-with-parent", "--new-session", "--cap-drop", "ALL", "--hostname", "lanthorn", "--clearenv"]
+    command = [
+        "bwrap",
+        "--unshare-ipc",
+        "--unshare-pid",
+        "--unshare-net",
+        "--unshare-uts",
+        "--unshare-cgroup-try",
+    ]
+    command += [
+        "--die-with-parent",
+        "--new-session",
+        "--cap-drop",
+        "ALL",
+        "--hostname",
+        "lanthorn",
+        "--clearenv",
+    ]
     if world.user_namespace:
         command += ["--unshare-user", "--uid", _UID, "--gid", _UID]
     command += ["--json-status-fd", str(status_fd)]
@@ -62,10 +83,11 @@ def _file_system(world: World) -> list[str]:
             arguments += ["--bind", f"{world.mountpoint}/{name}", f"/{name}"]
         else:
             arguments += ["--symlink", target, f"/{name}"]
-    arguments += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/dev/shm", "--tmpfs", "/tmp", "--tmpfs", "/run"]  # noqa: S108
+    arguments += ["--proc", "/proc", "--dev", "/dev"]
+    for private in _PRIVATE:
+        arguments += ["--tmpfs", private]
     arguments += ["--dir", HOME, "--ro-bind-try", _CPU, _CPU]
     for root in sorted(set(world.roots)):
         if root.split("/")[1] in _OWN:
             arguments += ["--bind", world.mountpoint + root, root]
     return [*arguments, "--remount-ro", "/"]
-

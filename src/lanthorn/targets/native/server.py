@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lanthorn.errors import Error, RuntimeSetupError
-from lanthorn.job.lock import Lock, LockedPath
+from lanthorn.job.lock import Lock
 from lanthorn.job.view import assemble
 from lanthorn.keys import WrapKey
 from lanthorn.targets.native import namespaces
@@ -135,15 +135,13 @@ def _serve(served: Served, channel: Channel) -> None:
     from lanthorn.targets.native.tree import Tree
 
     view = assemble(served.lock, served.store, served.locations)
-    tree = Tree(
-        view, served.job, on_failure=lambda error: channel.send("failed", error=pack_error(error))
-    )
+    tree = Tree(view, served.job, on_failure=lambda error: channel.send("failed", error=pack_error(error)))
     for path, data in served.literals.items():
         tree.add_literal(path, data)
     threading.Thread(target=_listen, args=(channel, tree, served.lock), daemon=True).start()
     fuse.serve(tree, served.mountpoint, lambda: channel.send("mounted", top=_top(tree), program=view.program))
     outputs = tree.finish()
-    channel.send("finished", outputs=outputs, refused=list(tree.refused))
+    channel.send("finished", outputs=outputs, refused=tree.refused)
 
 
 def _top(tree: Any) -> dict[str, str | None]:  # noqa: ANN401 - Tree, imported late for its import cost
@@ -165,15 +163,14 @@ def _listen(channel: Channel, tree: Any, lock: Lock) -> None:  # noqa: ANN401 - 
 
 def _unlock(channel: Channel, tree: Any, lock: Lock, keys: list[tuple[int, str]]) -> None:  # noqa: ANN401
     try:
-        inputs: dict[str, LockedPath] = {}
+        versions: dict[str, str | None] = {}
         for number, raw in keys:
             entry = lock.protected[number]
             key = WrapKey(bytes.fromhex(raw))
             if entry.access == "read":
-                tree.add_input(entry, key)
-                inputs[entry.path] = entry
+                versions[entry.path] = tree.add_input(entry, key)
             else:
                 tree.add_output(entry, key)
-        channel.send("unlocked", versions=tree.versions(inputs))
+        channel.send("unlocked", versions=versions)
     except Error as error:
         tree.fail(error)

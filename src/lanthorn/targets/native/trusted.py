@@ -108,7 +108,9 @@ def _open_regular(host: str, name: str) -> int:
         reason = (error.strerror or "unreadable").lower()
         if error.errno in (errno.EMFILE, errno.ENFILE):
             raise
-        raise ManifestError(f"{name} is named by the lock but withheld by the host: {host}: {reason}") from error
+        raise ManifestError(
+            f"{name} is named by the lock but withheld by the host: {host}: {reason}"
+        ) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise ManifestError(f"{name} is named by the lock but {host} is not a regular file")
@@ -120,7 +122,9 @@ class TrustedFile:
 
     __slots__ = ("_host", "_leaves", "_mode", "_name", "_size")
 
-    def __init__(self, host: str, size: int, mode: int, leaves: Callable[[], bytes | memoryview], name: str) -> None:
+    def __init__(
+        self, host: str, size: int, mode: int, leaves: Callable[[], bytes | memoryview], name: str
+    ) -> None:
         self._host = host
         self._size = size
         self._mode = stat.S_IFREG | (mode & 0o555)
@@ -149,11 +153,15 @@ class TrustedSlice:
         return self._attributes
 
     def open(self, flags: int) -> Handle:
-        return _VerifiedHandle(self._pack(), self._offset, self._attributes.size, self._attributes, owned=False)
+        return _VerifiedHandle(
+            self._pack(), self._offset, self._attributes.size, self._attributes, owned=False
+        )
 
 
 class _VerifiedHandle(ReadOnlyHandle):
-    def __init__(self, file: VerifiedFile, start: int, size: int, attributes: Attributes, *, owned: bool) -> None:
+    def __init__(
+        self, file: VerifiedFile, start: int, size: int, attributes: Attributes, *, owned: bool
+    ) -> None:
         self._file = file
         self._start = start
         self._size = size
