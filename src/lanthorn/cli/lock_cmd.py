@@ -88,7 +88,7 @@ def _print_roots(draft: Draft) -> None:
         click.echo(f"{root.name:<12}{root.files:>7} files {root.bytes / 1e6:>9.1f} MB  {root.digest}")
     for name, listed in draft.lists.items():
         for group in listed.groups:
-            if group.name == UNOWNED:
+            if group.name == UNOWNED and group.files:
                 click.echo(f"{name}: {len(group.files)} files belong to no distribution")
     click.echo(f"lock {draft.lock.digest.hex()}")
 

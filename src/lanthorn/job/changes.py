@@ -112,11 +112,12 @@ def _groups(here: RootList, locked: RootList) -> Iterator[str]:
     versions_new, versions_old = _versions(new), _versions(old)
     for name in sorted({*versions_new, *versions_old}):
         fresh, gone = versions_new.get(name, []), versions_old.get(name, [])
-        if fresh == gone:
-            for version in fresh:
-                yield from _files(new[name, version], old[name, version])
+        if fresh == gone or {*fresh, *gone} == {""}:
+            for version in fresh or gone:
+                nothing = Group(name, version, (), ())
+                yield from _files(new.get((name, version), nothing), old.get((name, version), nothing))
         else:
-            yield f"{name}: {_version_words(fresh)} here, {_version_words(gone)} locked"
+            yield f"{name}: {' and '.join(fresh) or 'none'} here, {' and '.join(gone) or 'none'} locked"
 
 
 def _versions(groups: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
@@ -126,10 +127,6 @@ def _versions(groups: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     return versions
 
 
-def _version_words(versions: list[str]) -> str:
-    return " and ".join(version or "some" for version in versions) or "none"
-
-
 def _files(here: Group, locked: Group) -> Iterator[str]:
     new, old = ({file.path: file for file in group.files} for group in (here, locked))
     differing = [path for path in old if path in new and new[path] != old[path]]
@@ -137,8 +134,12 @@ def _files(here: Group, locked: Group) -> Iterator[str]:
     yield from _said(here, "is missing", "are missing", [path for path in old if path not in new])
     yield from _said(here, "is not locked", "are not locked", [path for path in new if path not in old])
     links_new, links_old = ({link.path: link for link in group.links} for group in (here, locked))
-    changed = [path for path in {**links_old, **links_new} if links_new.get(path) != links_old.get(path)]
+    changed = [path for path in links_old if path in links_new and links_new[path] != links_old[path]]
     yield from _said(here, "differs", "differ", changed, "link")
+    yield from _said(here, "is missing", "are missing", [p for p in links_old if p not in links_new], "link")
+    yield from _said(
+        here, "is not locked", "are not locked", [p for p in links_new if p not in links_old], "link"
+    )
 
 
 def _said(group: Group, one: str, many: str, names: list[str], what: str = "file") -> Iterator[str]:

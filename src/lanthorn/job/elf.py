@@ -55,7 +55,7 @@ def read_elf(path: Path | str, *, scan: bool = False) -> ElfFacts | None:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             try:
                 return _facts(data, scan)
-            except (struct.error, ValueError, IndexError, UnicodeDecodeError) as error:
+            except (struct.error, ValueError, IndexError, OverflowError) as error:
                 raise FormatError(f"damaged ELF file: {path}: {error}") from error
 
 

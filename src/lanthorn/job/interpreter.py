@@ -98,7 +98,8 @@ def _ask(python: Path) -> dict[str, Any]:
             stdin=subprocess.DEVNULL,
             check=True,
         )
-        said: dict[str, Any] = json.loads(done.stdout[-MAX_PROBE_BYTES:])
+        # The last line: an environment's own start-up code may print something before.
+        said: dict[str, Any] = json.loads(done.stdout[-MAX_PROBE_BYTES:].strip().rpartition(b"\n")[2])
     except subprocess.CalledProcessError as error:
         words = error.stderr.decode(errors="replace").strip().splitlines()[-1:]
         raise UsageError(f"{python} does not run: {' '.join(words)[:200]}", hint=hint) from error

@@ -143,10 +143,9 @@ def _gather_beside(prefix: str, sites: list[str], distribution: Distribution, ga
         elif not in_site and contains(prefix, os.path.realpath(path)) and os.path.isfile(path):
             gathered.collector.add(path)
     if missing:
-        gathered.warnings.append(
-            f"{distribution.name} {distribution.version}: {_counted(len(missing), 'file')} of its RECORD missing, "
-            f"{os.path.relpath(missing[0], sites[0])}"
-        )
+        count = "1 file" if len(missing) == 1 else f"{len(missing)} files"
+        title = f"{distribution.name} {distribution.version}"
+        gathered.warnings.append(f"{title}: {count} of its RECORD missing: {missing[0]}")
 
 
 def _gather_interpreter(python: Interpreter, location: str, collector: Collector) -> None:
@@ -195,7 +194,3 @@ def gather_libraries(python: Interpreter, gathered: Gathered, elf_files: list[st
     gathered.notes += [
         f"{name}, needed by {path}, is not installed" for name, path in sorted(closure.missing.items())
     ]
-
-
-def _counted(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"

@@ -70,7 +70,8 @@ class RootList:
     def build(cls, root: str, groups: Iterable[Group]) -> RootList:
         """Sort into the one canonical order. Raises `ManifestError` for a name with a line break."""
         groups = list(groups)
-        paths = [entry.path for group in groups for entry in (*group.files, *group.links)]
+        paths = [file.path for group in groups for file in group.files]
+        paths += [link.path for group in groups for link in group.links]
         if unclean := [path for path in paths if "\n" in path]:
             raise ManifestError(f"a file name holds a line break: {unclean[0]!a}")
         ordered = sorted(groups, key=lambda group: (group.name, group.version))

@@ -266,6 +266,8 @@ def _add_groups(view: View, groups: list[dict[str, Any]], prefix: str, leaves: m
         source = _Source(prefix, leaves, f"{group['name']} {group['version']}".strip())
         for row in rows:
             put(prefix + row[0], FileNode(row, source, at))
+            if row[1] < 0:
+                raise ValueError("a size is negative")
             at -= -row[1] // tree.CHUNK
         for row in links:
             put(prefix + row[0], LinkNode(row[1] if len(row) == 2 else _link_target(view, row)))
