@@ -183,7 +183,7 @@ BAD_ATTEST: list[tuple[str, list[Script], type[BrokerError], str]] = [
     ("hangs up", [lambda _: None], BrokerUnreachableError, "unreachable"),
     (
         "cut short",
-        [lambda _: Last(answer(CHALLENGE, extra=COOKIE, length=500))],
+        [auth, lambda _: Last(answer(TOKEN, length=5000))],
         BrokerUnreachableError,
         "unreachable",
     ),
