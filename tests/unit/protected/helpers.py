@@ -7,6 +7,9 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, ClassVar
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from lanthorn.keys import WrapKey
 from lanthorn.protected import FileRange, ProtectedReader, encrypt_stream
@@ -69,3 +72,27 @@ class RecordingRandom:
     @property
     def keys(self) -> set[bytes]:
         return {data[i : i + 16] for data in self.given for i in range(0, len(data), 16)}
+
+
+class CountingGCM:
+    """AES-GCM that fails the test when a key encrypts a second time: with a zero IV that would be fatal."""
+
+    used: ClassVar[set[bytes]] = set()
+
+    def __init__(self, key: bytes) -> None:
+        self._key = bytes(key)
+        self._real = AESGCM(key)
+        self.decrypt = self._real.decrypt
+        self.decrypt_into = self._real.decrypt_into
+
+    def _count(self) -> None:
+        assert self._key not in self.used, "a key encrypts twice"
+        self.used.add(self._key)
+
+    def encrypt(self, *arguments: Any) -> bytes:
+        self._count()
+        return self._real.encrypt(*arguments)
+
+    def encrypt_into(self, *arguments: Any) -> int:
+        self._count()
+        return self._real.encrypt_into(*arguments)

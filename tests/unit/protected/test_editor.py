@@ -249,3 +249,17 @@ def test_old_bytes_behind_the_end_of_a_file_of_gramine_do_not_come_back() -> Non
         editor.truncate(size)
         assert editor.read(10, size - 10) == contents(size)[-10:-5] + bytes(5)
     assert ProtectedReader.open(Memory(raw), KEY, path=None).read(5, size - 5) == contents(size)[-5:]
+
+
+def test_no_key_encrypts_twice(one_use_keys: set[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(editor_module, "MAX_DIRTY_NODES", 2)
+    with new_store() as store:
+        editor = ProtectedEditor.create(store, KEY, "in/file")
+        for step in range(20):
+            editor.write(contents(500_000), 250_000 * (step % 3))
+            editor.write(b"x", step * 50_000)
+            editor.truncate(1_500_000 - step * 20_000)
+            if step % 4 == 0:
+                editor.flush()
+        editor.flush()
+        assert set(decode(store.pread(store.size(), 0), KEY.raw).node_keys) < one_use_keys

@@ -13,7 +13,9 @@ from lanthorn.errors import Error, FormatError, IntegrityError, StorageError, Us
 from lanthorn.protected import (
     INDEX_NAME,
     FileEntry,
+    FileRange,
     FolderEntry,
+    FolderIndex,
     LinkEntry,
     decrypt_folder,
     encrypt_file,
@@ -226,3 +228,16 @@ def test_force_replaces_a_file_by_a_folder(plain: Path, tmp_path: Path) -> None:
     encrypt_folder(plain, tmp_path / "data", KEY, "data", force=True)
     assert open_index(tmp_path / "data", KEY, folder="data").entries
     assert not leftovers(tmp_path)
+
+
+def test_an_index_that_lies_about_a_size(data: Path, tmp_path: Path) -> None:
+    """Only the owner of the key can make one; a reader that relies on sizes must still not be led astray."""
+    entries = dict(open_index(data, KEY, folder="data").entries)
+    honest = entries["a"]
+    assert isinstance(honest, FileEntry)
+    entries["a"] = FileEntry(honest.size + 1, honest.version)
+    (data / INDEX_NAME).unlink()
+    with FileRange.create(data / INDEX_NAME, 0o600) as store:
+        FolderIndex.build(entries, store, KEY, folder="data")
+    with pytest.raises(IntegrityError, match="a has another size: expected 5001, got 5000"):
+        decrypt_folder(data, tmp_path / "back", KEY)

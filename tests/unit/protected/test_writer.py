@@ -94,3 +94,17 @@ def test_a_pipe_is_a_source() -> None:
     with new_store() as store, os.fdopen(read_end, "rb") as source:
         encrypt_stream(source, store, KEY, "in/file")
         assert decode(store.pread(store.size(), 0), KEY.raw).data == b"through a pipe"
+
+
+def test_no_key_encrypts_twice(one_use_keys: set[bytes]) -> None:
+    """Also not the tree nodes that are encrypted a second time, when their children are known."""
+    with new_store() as store:
+        encrypt_stream(io.BytesIO(contents(SECOND_LEVEL)), store, KEY, "in/file")
+        decoded = decode(store.pread(store.size(), 0), KEY.raw)
+    assert set(decoded.node_keys) < one_use_keys
+    assert len(one_use_keys) == len(decoded.node_keys) + 2 + 1, "two parents again, and node 0"
+
+
+def test_the_watch_over_keys_can_fail(one_use_keys: set[bytes]) -> None:
+    with new_store() as store, pytest.raises(AssertionError, match="a key encrypts twice"):
+        encrypt_stream(io.BytesIO(contents(10000)), store, KEY, "in/file", random=bytes)
