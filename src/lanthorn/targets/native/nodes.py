@@ -30,7 +30,11 @@ class Handle(Protocol):
 
     def truncate(self, size: int) -> None: ...
 
-    def flush(self) -> None: ...
+    def flush(self) -> None:
+        """Put what was written in place: a close or an fsync by a living process."""
+
+    def abandon(self) -> None:
+        """Note that a process was killed with this open: unless another one flushes, `close` drops the changes."""
 
     def close(self) -> None: ...
 
@@ -64,6 +68,9 @@ class ReadOnlyHandle:
         raise OSError(errno.EROFS, "read-only")
 
     def flush(self) -> None:
+        return None
+
+    def abandon(self) -> None:
         return None
 
 

@@ -206,14 +206,24 @@ class _WorkingCopy:
 class _OutputHandle:
     def __init__(self, node: OutputFile) -> None:
         self._node = node
+        self._abandoned = False
         self.read_into = node.read_into
         self.write = node.write
         self.truncate = node.truncate
-        self.flush = node.commit
         self.attributes = node.attributes
 
-    def close(self) -> None:
+    def flush(self) -> None:
+        self._abandoned = False
         self._node.commit()
+
+    def abandon(self) -> None:
+        self._abandoned = True
+
+    def close(self) -> None:
+        if self._abandoned:
+            self._node.discard()
+        else:
+            self._node.commit()
         self._node.release()
 
 

@@ -13,8 +13,10 @@ from types import FrameType
 from typing import Protocol
 
 from lanthorn.errors import Error, RuntimeSetupError
+from lanthorn.targets.native.processes import children
 
 _READ = 1 << 16
+_FIRST = 1024
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -34,6 +36,7 @@ class Program:
     def __init__(self, command: Callable[[int], list[str]], output: Callable[[bytes], None] | None) -> None:
         self._output = output
         self._interrupts = 0
+        self._first = b""
         status, status_end = os.pipe()
         pipe, pipe_end = os.pipe() if output else (-1, -1)
         stream = pipe_end if output else None
@@ -84,12 +87,16 @@ class Program:
             message = json.loads(line)
             if "exit-code" in message:
                 return int(message["exit-code"])
-        if self._interrupts > 1:
-            return 128 + signal.SIGKILL
-        raise RuntimeSetupError("the sandbox could not be made", hint="run `lanthorn doctor`")
+        if self._process.returncode < 0:
+            return 128 - self._process.returncode
+        # Without an exit code the program never ran, so that what was printed is bubblewrap's alone.
+        said = self._first.decode(errors="replace").partition("\n")[0]
+        reason = f": {said}" if said.startswith("bwrap: ") else ""
+        raise RuntimeSetupError(f"the sandbox could not be made{reason}", hint="run `lanthorn doctor`")
 
     def _drain_once(self) -> bool:
         data = os.read(self._pipe, _READ)
+        self._first = self._first or data[:_FIRST]
         if data and self._output:
             self._output(data)
         return bool(data)
@@ -121,19 +128,11 @@ class Program:
 
     def _signal(self, number: int) -> None:
         # bubblewrap's process, then its init in the new process namespace, then the program.
-        init = _children(self._process.pid)
-        for program in _children(init[0]) if init else []:
+        init = children(self._process.pid)
+        for program in children(init[0]) if init else []:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(program, number)
 
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-            return [int(child) for child in file.read().split()]
-    except (OSError, ValueError):
-        return []

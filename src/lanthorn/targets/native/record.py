@@ -30,12 +30,10 @@ class ProtectedLog:
     def append(self, data: bytes) -> None:
         self._size += self._output.write(memoryview(data), self._size)
 
-    def close(self) -> None:
-        """Publish what was printed, whatever else went wrong."""
+    def publish(self) -> dict[str, dict[str, object]]:
+        """Put what was printed in place, whatever else went wrong; return its version id and size."""
         self._output.commit()
         self._output.release()
-
-    def published(self) -> dict[str, dict[str, object]]:
         return {self._output.path: {"version": self._output.version, "size": self._size}}
 
 
@@ -49,6 +47,7 @@ class RunRecord:
     started: datetime
     ended: datetime
     exit_code: int
+    failure: str | None
     inputs: Mapping[str, str]
     outputs: Mapping[str, Any]
 
@@ -63,6 +62,7 @@ class RunRecord:
                 "started": self.started.isoformat(timespec="milliseconds"),
                 "ended": self.ended.isoformat(timespec="milliseconds"),
                 "exit_code": self.exit_code,
+                "failure": self.failure,
                 "inputs": dict(self.inputs),
                 "outputs": dict(self.outputs),
             }

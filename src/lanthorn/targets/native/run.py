@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lanthorn.attestation.attester.base import Attester
-from lanthorn.errors import ManifestError
+from lanthorn.errors import Error, ManifestError
 from lanthorn.job.lock import LOCK_NAME, STORE_NAME, Lock, load_lock
 from lanthorn.job.view import checked_locations
 from lanthorn.keys import WrapKey
@@ -30,6 +30,8 @@ from lanthorn.targets.native.program import Program
 from lanthorn.targets.native.server import FileServer, Served
 
 LOG_NAME = "run.log"
+# The exit code of every failure of the runtime itself, as `env` and container engines have it.
+FAILED = 125
 
 
 @dataclass(frozen=True)
@@ -111,10 +113,10 @@ class _Run:
             program = Program(lambda status: self._command(top, status), log.append if log else None)
             exit_code = program.wait(self._server)
             finished = self._server.finish()
-        finally:
-            if log:
-                log.close()
-        outputs = {**finished["outputs"], **(log.published() if log else {})}
+        except Error as error:
+            self._write_record(started, FAILED, versions, log.publish() if log else {}, failure=error.message)
+            raise
+        outputs = {**finished["outputs"], **(log.publish() if log else {})}
         self._write_record(started, exit_code, versions, outputs)
         return RunResult(exit_code, self._run_id(), outputs, finished["refused"])
 
@@ -154,7 +156,12 @@ class _Run:
         return self._release.run_ids.get(self._lock.keys[name]) if name else None
 
     def _write_record(
-        self, started: datetime, exit_code: int, inputs: Mapping[str, str], outputs: Mapping[str, Any]
+        self,
+        started: datetime,
+        exit_code: int,
+        inputs: Mapping[str, str],
+        outputs: Mapping[str, Any],
+        failure: str | None = None,
     ) -> None:
         if self._lock.log_key is None:
             return
@@ -165,6 +172,7 @@ class _Run:
             started=started,
             ended=datetime.now(UTC),
             exit_code=exit_code,
+            failure=failure,
             inputs=inputs,
             outputs=outputs,
         )

@@ -84,17 +84,19 @@ class FileServer:
         """Unmount, wait until every output is in place, and return what was published."""
         namespaces.unmount(self._mountpoint)
         result = self._expect("finished")
-        os.waitpid(self._pid, 0)
+        self._reap()
         return result
 
     def kill(self) -> None:
         """End the server at once, whatever state it is in; nothing further is published."""
-        namespaces.unmount(self._mountpoint)
-        try:
+        if self._pid:
+            namespaces.unmount(self._mountpoint)
             os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
-        except (ProcessLookupError, ChildProcessError):
-            return
+            self._reap()
+
+    def _reap(self) -> None:
+        os.waitpid(self._pid, 0)
+        self._pid = 0
 
     def _fail(self, error: Error) -> Error:
         if self.failure is None:
