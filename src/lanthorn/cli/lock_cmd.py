@@ -78,7 +78,7 @@ def _print(draft: Draft, as_json: bool, found: list[Change], *, checked: bool = 
         click.echo(json.dumps(_report(draft, found, checked), indent=2))
     elif found:
         for change in found:
-            click.echo(f"{change.part}: {change.text}")
+            click.echo(change.text)
     else:
         _print_roots(draft)
 

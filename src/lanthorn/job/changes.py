@@ -18,7 +18,7 @@ SHOWN = 5
 
 
 class Change(NamedTuple):
-    """One difference: the part of the lock it is in, and the words."""
+    """One difference: the part of the lock it is in, and the whole of the words."""
 
     part: str
     text: str
@@ -31,7 +31,7 @@ def changes(locked: Lock, store: LockStore, here: Draft) -> list[Change]:
     found = [*_settings(locked, here.lock), *_protected(locked, here.lock)]
     for root in ROOTS:
         if locked.roots[root] != here.lock.roots[root]:
-            found += [Change(root, text) for text in _root(locked, store, here, root)]
+            found += [Change(root, f"{root}: {text}") for text in _root(locked, store, here, root)]
     if locked.roots[BYTECODE] != here.lock.roots[BYTECODE]:
         found += [Change(BYTECODE, text) for text in _bytecode(locked, store, here)]
     return found or [Change("job", f"digest {here.lock.digest.hex()} here, {locked.digest.hex()} locked")]
@@ -51,10 +51,10 @@ def _settings(locked: Lock, here: Lock) -> Iterator[Change]:
             yield Change(name, f"{name}: {new!r} here, {old!r} locked")
     if here.python != locked.python:
         yield Change("python", f"python: {_python_words(here)} here, {_python_words(locked)} locked")
-    yield from _mapping("environment variable", here.environment, locked.environment)
-    yield from _mapping("broker of key", here.keys, locked.keys)
+    yield from _mapping("variables", "environment variable", here.environment, locked.environment)
+    yield from _mapping("keys", "broker of key", here.keys, locked.keys)
     pins = [{name: " ".join(b.spki) for name, b in lock.brokers.items()} for lock in (here, locked)]
-    yield from _mapping("broker", *pins)
+    yield from _mapping("brokers", "broker", *pins)
 
 
 def _python_words(lock: Lock) -> str:
@@ -62,7 +62,7 @@ def _python_words(lock: Lock) -> str:
     return f"{lock.python.implementation} {lock.python.version} ({lock.python.executable}){kind}"
 
 
-def _mapping(what: str, here: Mapping[str, str], locked: Mapping[str, str]) -> Iterator[Change]:
+def _mapping(part: str, what: str, here: Mapping[str, str], locked: Mapping[str, str]) -> Iterator[Change]:
     for name in sorted({*here, *locked}):
         new, old = here.get(name), locked.get(name)
         if new == old:
@@ -74,7 +74,7 @@ def _mapping(what: str, here: Mapping[str, str], locked: Mapping[str, str]) -> I
             if new is None
             else f"{new!r} here, {old!r} locked"
         )
-        yield Change(what.split()[0], f"{what} {name}: {words}")
+        yield Change(part, f"{what} {name}: {words}")
 
 
 def _protected(locked: Lock, here: Lock) -> Iterator[Change]:

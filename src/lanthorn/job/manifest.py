@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 
 from lanthorn.errors import UsageError
 from lanthorn.job.fields import NAME, Fields
+from lanthorn.job.locked import PIN, VARIABLE
 from lanthorn.job.paths import contains, normalise
 from lanthorn.storage import read_limited
 
@@ -18,9 +18,6 @@ MANIFEST_NAME = "lanthorn.toml"
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_PINS = 2
 """A broker has its current certificate key and, while changing it, the next one."""
-
-VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-PIN = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from lanthorn.job.interpreter import Interpreter
 from lanthorn.job.lock import LOCK_NAME, STORE_NAME
 from lanthorn.job.manifest import MANIFEST_NAME, Job
 from lanthorn.job.paths import contains
+from lanthorn.job.siblings import unlisted
 
 SYSTEM_PREFIXES = ("/", "/usr", "/usr/local")
 """An interpreter installed here shares its folders with the system: its libraries are the system's."""
@@ -47,7 +48,7 @@ class Gathered:
 def gather(job: Job, python: Interpreter, locations: Mapping[str, str]) -> Gathered:
     """Return the paths of all four roots. Raises `UsageError` or `ManifestError` for what can't be locked."""
     gathered = Gathered(Collector(locations, claims_of(python, locations)))
-    _gather_job(job, gathered.collector)
+    _gather_job(job, gathered)
     _gather_environment(python, gathered)
     _gather_interpreter(python, locations["interpreter"], gathered.collector)
     for path in job.system:
@@ -80,7 +81,7 @@ def moved(python: Interpreter, location: str, path: str) -> str:
     return location + path[len(python.base) :] if contains(python.base, path) else path
 
 
-def _gather_job(job: Job, collector: Collector) -> None:
+def _gather_job(job: Job, gathered: Gathered) -> None:
     # (1) the script: the first argument that is a file of the job's folder
     folder = str(job.folder)
     script = next((word for word in job.command[1:] if _is_job_file(folder, word)), None)
@@ -94,9 +95,15 @@ def _gather_job(job: Job, collector: Collector) -> None:
         wanted += matches
     for path in sorted(set(wanted)):
         _refuse_protected(job, os.path.relpath(path, folder))
-        real = collector.add(path)
-        if collector.owner(real).root != "job":
+        real = gathered.collector.add(path)
+        if gathered.collector.owner(real).root != "job":
             raise UsageError(f"{path} lies outside the job's folder, in {real}")
+    # (3) a forgotten module would only be missed while the job runs
+    missed = unlisted(os.path.dirname(wanted[0]), wanted) if script is not None else []
+    gathered.warnings += [
+        f"{os.path.relpath(path, folder)} is imported but not in 'files': the program will not find it"
+        for path in missed
+    ]
 
 
 def _is_job_file(folder: str, word: str) -> bool:

@@ -97,15 +97,15 @@ CHANGES: list[tuple[Callable[[Workshop], object], str, str]] = [
     ),
     (
         lambda w: w.edit('= "2"', '= "4"'),
-        "environment",
+        "variables",
         "environment variable OMP_NUM_THREADS: '4' here, '2' locked",
     ),
     (
         lambda w: w.edit("[environment]", '[environment]\nA = "1"'),
-        "environment",
+        "variables",
         "variable A: '1' here, not locked",
     ),
-    (lambda w: w.edit('OMP_NUM_THREADS = "2"', ""), "environment", "absent here, '2' locked"),
+    (lambda w: w.edit('OMP_NUM_THREADS = "2"', ""), "variables", "absent here, '2' locked"),
     (
         lambda w: (w.folder / "photo.png").write_bytes(encrypted(2)),
         "protected",
@@ -117,7 +117,7 @@ CHANGES: list[tuple[Callable[[Workshop], object], str, str]] = [
         "protected",
         "floating True here",
     ),
-    (lambda w: w.edit("abab", "cdcd"), "broker", "broker home: 'sha256:cdcd"),
+    (lambda w: w.edit("abab", "cdcd"), "brokers", "broker home: 'sha256:cdcd"),
     (
         lambda w: w.edit('name = "small"', 'name = "big"\nstdio = "operator"'),
         "stdio",
@@ -142,7 +142,7 @@ def test_only_what_changed_is_named(workshop: Workshop) -> None:
     _upgrade(workshop)
     said = {change.part: change.text for change in workshop.changes()}
     assert said == {
-        "environment": "other: 2.4.5 here, 2.4.6 locked",
+        "environment": "environment: other: 2.4.5 here, 2.4.6 locked",
         "bytecode": "bytecode differs, as its sources do",
     }
 
@@ -192,6 +192,19 @@ def test_files_that_differ_from_their_record_are_named(workshop: Workshop) -> No
     assert any(
         text.startswith("other 2.4.6: 1 file of its RECORD missing") for text in workshop.draft().warnings
     )
+
+
+def test_a_forgotten_module_is_named(workshop: Workshop) -> None:
+    (workshop.folder / "main.py").write_text(
+        "import fakelib, helper_one\nfrom helper_two.x import y\nfrom . import z\n"
+    )
+    (workshop.folder / "helper_one.py").write_text("")
+    (workshop.folder / "helper_two").mkdir()
+    (workshop.folder / "helper_two" / "__init__.py").write_text("")
+    said = [text.partition(" ")[0] for text in workshop.draft().warnings]
+    assert said == ["helper_one.py", "helper_two/__init__.py"]
+    workshop.edit('["lib/*.py"]', '["helper_*.py", "helper_two/*.py"]')
+    assert workshop.draft().warnings == ()
 
 
 def test_a_sourceless_pyc_is_code_and_is_locked(workshop: Workshop) -> None:
