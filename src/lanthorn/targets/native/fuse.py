@@ -222,6 +222,12 @@ class _Fuse(mfusepy.FUSE):  # type: ignore[misc]
         handle = self.operations.handles[fip.contents.fh]
         return handle.write(_view(buf, size), offset)
 
+    def truncate_fuse_3(self, path: bytes | None, length: int, fip: Any) -> int:  # noqa: ANN401
+        # mfusepy leaves out the handle here, and a file that is open may have lost its name.
+        return self.operations.truncate(
+            path.decode() if path else None, length, fip.contents.fh if fip else None
+        )
+
     def _readdir(self, path: bytes | None, buf: Any, filler: Any, offset: int, fip: Any) -> int:  # noqa: ANN401
         filler(buf, b".", None, 0, 0)
         filler(buf, b"..", None, 0, 0)

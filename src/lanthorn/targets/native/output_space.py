@@ -40,6 +40,10 @@ class OutputFolder:
         start = len(self.path) + 1
         entries: dict[str, Entry] = {path: FolderEntry() for path in folders}
         entries |= {file.path[start:]: FileEntry(file.size, file.version or "") for file in members}
+        # An index names its empty folders; on the host there are none.
+        for path in sorted(entries, reverse=True):
+            if isinstance(entries[path], FolderEntry):
+                os.rmdir(self.staging / path)
         with FileRange.create(self.staging / INDEX_NAME, 0o644) as store:
             index = FolderIndex.build(entries, store, self.key, folder=self.path)
             store.fsync()
@@ -115,10 +119,13 @@ class OutputSpace:
     ) -> dict[str, dict[str, object]]:
         """Put every output in place; return version id and size by path."""
         published: dict[str, dict[str, object]] = {}
-        outputs = list(files)
-        for output in outputs:
+        outputs = []
+        for output in files:
             output.commit()
-            published[output.path] = {"version": output.version, "size": output.size}
+            # A process that was killed while it wrote the first version leaves nothing.
+            if output.version is not None:
+                published[output.path] = {"version": output.version, "size": output.size}
+                outputs.append(output)
             output.release()
         empty = list(empty_folders)
         for top, folder in self._folders.items():

@@ -27,16 +27,6 @@ from lanthorn.targets.native.nodes import Attributes, Handle
 _COPY_BYTES = 8 << 20
 
 
-@contextlib.contextmanager
-def _system_errors() -> Iterator[None]:
-    """Let the program see a full or broken disk as the errno it would see without us; the run goes on."""
-    try:
-        yield
-    except StorageError as error:
-        code = error.__cause__.errno if isinstance(error.__cause__, OSError) else None
-        raise OSError(code or errno.EIO, error.message) from error
-
-
 class OutputFile:
     """One output file as a node: a published version, a working copy, or each in turn. Safe for threads.
 
@@ -54,6 +44,7 @@ class OutputFile:
         self._published: FileRange | None = None
         self._reader: ProtectedReader | None = None
         self._modified_ns = time.time_ns()
+        self._errno = errno.EIO
         self._lock = threading.RLock()
 
     @property
@@ -71,30 +62,30 @@ class OutputFile:
 
     def start_empty(self) -> None:
         """Begin a new, empty version; the published one stays until this one is complete."""
-        with self._lock, _system_errors():
+        with self._lock, self._system_errors():
             self.discard()
             self._work = _WorkingCopy.create(self.host, self.path, self.key)
             self._modified_ns = time.time_ns()
 
     def read_into(self, buffer: memoryview, offset: int) -> int:
-        with self._lock, _system_errors():
+        with self._lock, self._system_errors():
             source = self._work.editor if self._work else self._open_published()
             return source.read_into(buffer, offset)
 
     def write(self, data: memoryview, offset: int) -> int:
-        with self._lock, _system_errors():
+        with self._lock, self._system_errors():
             written = self._working_copy().editor.write(data, offset)
             self._modified_ns = time.time_ns()
             return written
 
     def truncate(self, size: int) -> None:
-        with self._lock, _system_errors():
+        with self._lock, self._system_errors():
             self._working_copy().editor.truncate(size)
             self._modified_ns = time.time_ns()
 
     def rename(self, host: Path, path: str) -> None:
         """Publish under another name: the path is part of the format, so the metadata is written anew."""
-        with self._lock, _system_errors():
+        with self._lock, self._system_errors():
             before = self.host if self.version is not None else None
             self._working_copy().move(host, path)
             self.host, self.path = host, path
@@ -104,15 +95,19 @@ class OutputFile:
 
     def commit(self) -> None:
         """Make what was written durable and visible under the output's name."""
-        with self._lock, _system_errors():
+        with self._lock, self._system_errors():
             if self._work is None:
                 return
             if not self._may_publish():
                 raise OSError(errno.EIO, "the run was ended")
+            work, self._work = self._work, None
+            try:
+                version = work.publish(self.host)
+            except BaseException:
+                work.discard()
+                raise
             self._close_published()
-            self.version = self._work.publish(self.host)
-            self._published = self._work.store
-            self._work = None
+            self.version, self._published = version, work.store
 
     def remove(self) -> None:
         """Forget the output, published or not."""
@@ -135,10 +130,25 @@ class OutputFile:
         with self._lock:
             self._close_published()
 
+    @contextlib.contextmanager
+    def _system_errors(self) -> Iterator[None]:
+        """Let the program see a full or broken disk as the errno it would see without us; the run goes on.
+
+        A file that failed once fails the same way again, as it would on a full disk.
+        """
+        try:
+            yield
+        except StorageError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno:
+                self._errno = error.__cause__.errno
+            raise OSError(self._errno, error.message) from error
+
     def _working_copy(self) -> _WorkingCopy:
         if not self._may_publish():
             raise OSError(errno.EIO, "the run was ended")
-        if self._work is None:
+        if self._work is None and self.version is None:
+            self._work = _WorkingCopy.create(self.host, self.path, self.key)
+        elif self._work is None:
             version = self._open_published().version
             if self._published is None:
                 raise OSError(errno.EIO, "output is not open")
@@ -228,6 +238,7 @@ class _OutputHandle:
 
 
 def _temporary_beside(host: Path, path: str) -> tuple[Path, FileRange]:
+    host.parent.mkdir(parents=True, exist_ok=True)
     temporary = host.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
     store = FileRange.create(temporary, 0o644, name=path)
     # Held while this run lives, so that the next run can tell a leftover from work in progress.
