@@ -46,7 +46,7 @@ def broker_folder(stage: Stage) -> Path:
 
 
 def encrypt(stage: Stage, broker: str) -> None:
-    """Write the job and encrypt its inputs, as well as two genuine files that only attempts will use."""
+    """Write the job and encrypt its inputs."""
     props, job = stage.props, stage.owner_job
     stage.story.section("The owner encrypts model and photo")
     write_classifier(
@@ -61,7 +61,6 @@ def encrypt(stage: Stage, broker: str) -> None:
         )
         with open(job / source.name, "rb") as file:
             stage.story.seen(f"first bytes {file.read(SHOWN_BYTES).hex()}\nversion id  {version}")
-    _encrypt_others(stage)
 
 
 def _encrypt_others(stage: Stage) -> None:
@@ -91,8 +90,9 @@ def lock_and_allow(stage: Stage) -> None:
     stage.story.owner(f"lanthorn broker allow lanthorn.lock: {len(allowed)} keys, for this lock alone")
 
 
-def prepare_second_job(stage: Stage) -> None:
-    """Lock another job for the same machine: one that needs no key."""
+def prepare_attempts(stage: Stage) -> None:
+    """Make what only attempts need: other genuine files, and another job for the same machine, without keys."""
+    _encrypt_others(stage)
     stage.library = write_second_job(stage.second_job, stage.props.python)
     stage.owner.must("lock", stage.second_job)
 

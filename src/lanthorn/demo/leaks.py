@@ -73,12 +73,12 @@ class Search:
         self.files = 0
         self.bytes = 0
         self._seen: set[tuple[int, int, int, int]] = set()
-        self._table: dict[int, list[tuple[Piece, int]]] = {}
+        self._table: dict[int, list[Piece]] = {}
         for piece in pieces:
             self.pieces += 1
             for shift in range(_WORD):
                 word = int.from_bytes(piece.window[shift : shift + _WORD], sys.byteorder)
-                self._table.setdefault(word, []).append((piece, shift))
+                self._table.setdefault(word, []).append(piece)
         self._words = frozenset(self._table)
 
     def folder(self, top: Path) -> list[Leak]:
@@ -105,13 +105,8 @@ class Search:
     def _search(self, data: mmap.mmap, path: Path) -> list[Leak]:
         whole = len(data) // _WORD * _WORD
         with memoryview(data) as view, view[:whole] as aligned, aligned.cast("Q") as words:
-            if self._words.isdisjoint(words):
-                return []
-            return list(self._confirm(words, view, path))
-
-    def _confirm(self, words: memoryview, view: memoryview, path: Path) -> Iterator[Leak]:
-        for number, word in enumerate(words):
-            for piece, shift in self._table.get(word, ()):
-                offset = number * _WORD - shift
-                if offset >= 0 and bytes(view[offset : offset + PIECE]) == piece.window:
-                    yield Leak(piece.name, path, offset)
+            hits = self._words.intersection(words)
+        pieces = {piece for hit in hits for piece in self._table[hit]}
+        return [
+            Leak(piece.name, path, offset) for piece in pieces if (offset := data.find(piece.window)) >= 0
+        ]

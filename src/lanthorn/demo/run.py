@@ -56,9 +56,9 @@ def _tell(stage: Stage, attempts: Sequence[Attempt]) -> None:
         honest.lock_and_allow(stage)
         honest.hand_over(stage)
         with ThreadPoolExecutor(1) as beside:
-            second = beside.submit(honest.prepare_second_job, stage)
+            prepared = beside.submit(honest.prepare_attempts, stage)
             honest.run(stage)
-            second.result()
+            prepared.result()
         plain = native.result()
         honest.decrypt(stage, plain)
         honest.search(stage, plain)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import TextIO
 
-WIDTH = 110
 _BOLD, _DIM, _RED, _GREEN, _YELLOW, _BLUE = "1", "2", "31", "32", "33", "34"
 _LABEL = 10
 
@@ -25,7 +24,8 @@ class Story:
     def section(self, text: str) -> None:
         self._sections += 1
         self._line("")
-        self._line(self._paint(_BOLD, f"{self._sections}. {text}"))
+        heading = self._paint(_BOLD, f"{self._sections}. {text}")
+        self._line(f"{heading} {self._paint(_DIM, f'({self._seconds():.1f} s)')}")
 
     def owner(self, text: str) -> None:
         self._labelled("owner", _BLUE, text)
@@ -38,20 +38,20 @@ class Story:
         for line in text.splitlines():
             self._line(" " * (_LABEL + 3) + self._paint(_DIM, line))
 
-    def refused(self, attempt: str, line: str, reason: str) -> None:
+    def refused(self, attempt: str, line: str) -> None:
         self._line(f"  {self._paint(_GREEN, 'refused')}: {attempt}: {line}")
-        if reason:
-            self._line(f"           {self._paint(_DIM, f'the owner reads in the log: {reason}')}")
 
     def ok(self) -> None:
-        seconds = time.monotonic() - self._started
         self._line("")
-        self._line(f"All of it in {seconds:.1f} s.")
+        self._line(f"All of it in {self._seconds():.1f} s.")
         self._line(self._paint(_GREEN, "demo: OK"))
 
     def failed(self, what: str) -> None:
         self._line("")
         self._line(self._paint(_RED, f"demo: FAILED: {what}"))
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self._started
 
     def _labelled(self, who: str, colour: str, text: str) -> None:
         self._line(f"  {self._paint(colour, who.ljust(_LABEL))} {text}")

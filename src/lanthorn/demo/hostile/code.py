@@ -14,7 +14,7 @@ from lanthorn.demo.jobs import CHUNK_READ, SCRIPT
 from lanthorn.demo.stage import Machine, Stage
 
 # What a person may have set in a shell; none of it is the job's.
-SHELL = {"MODEL_COPY_TO": "/tmp/stolen", "PYTHONINSPECT": "1", "OMP_NUM_THREADS": "1"}  # noqa: S108 - a bait
+SHELL = {"MODEL_COPY_TO": "/tmp/stolen", "PYTHONBREAKPOINT": "os.system", "OMP_NUM_THREADS": "1"}  # noqa: S108 - a bait
 
 
 def attempts() -> list[Attempt]:
@@ -26,7 +26,7 @@ def attempts() -> list[Attempt]:
         Attempt(
             "one byte changed in a library before the start",
             _library(flip_bit_at_end),
-            rf"^numpy \S+ {differs}",
+            rf"^numpy \S+: \S+ {differs}",
         ),
         Attempt("a library withheld", _library(Path.unlink), r"^numpy .* is named by the lock but withheld"),
         Attempt("one byte changed in a library between two reads", _between_reads, differs),

@@ -1,12 +1,13 @@
-"""Play every attempt, two at a time, and tell them in order."""
+"""Play every attempt, two at a time, tell them in order, and read the reasons in the broker's log."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from lanthorn.demo.honest import log_rows
 from lanthorn.demo.hostile import code, files, platforms, wire
-from lanthorn.demo.hostile.attempt import Attempt, play
+from lanthorn.demo.hostile.attempt import Attempt, judge, logged_reason
 from lanthorn.demo.stage import Stage
 
 _AT_ONCE = 2
@@ -18,10 +19,26 @@ def all_attempts() -> list[Attempt]:
 
 def play_all(stage: Stage, attempts: Sequence[Attempt]) -> None:
     """Play each on its own copy of the operator's machine. Raises `DemoFailedError` at the first that succeeds."""
+    before = len(log_rows(stage))
     pool = ThreadPoolExecutor(_AT_ONCE)
     try:
-        outcomes = pool.map(lambda attempt: play(attempt, stage), attempts)
+        outcomes = pool.map(lambda attempt: attempt.play(stage), attempts)
         for attempt, outcome in zip(attempts, outcomes, strict=True):
-            stage.story.refused(attempt.name, outcome.line, outcome.reason)
+            judge(attempt, outcome)
+            stage.story.refused(attempt.name, outcome.line)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+    _tell_reasons(stage, [attempt for attempt in attempts if attempt.reason], before)
+
+
+def _tell_reasons(stage: Stage, attempts: Sequence[Attempt], before: int) -> None:
+    """Show what the broker kept to itself; only rows after the first `before` count."""
+    stage.story.owner("lanthorn broker log: why the broker said no, which it tells its owner alone")
+    reasons = [
+        str(policy.get("refused", ""))
+        for row in log_rows(stage)[before:]
+        if row["event"] == "refused"
+        for policy in row["detail"].get("policies", [])
+    ]
+    for attempt in attempts:
+        stage.story.seen(f"{attempt.name}: {logged_reason(attempt, reasons)}")
