@@ -15,6 +15,7 @@ from lanthorn.demo.leaks import Piece, Search, binary_pieces, key_pieces, text_p
 from lanthorn.demo.native import NativeResult
 from lanthorn.demo.parties import Finished, Party, Serving, succeeded
 from lanthorn.demo.stage import Stage
+from lanthorn.job.lock import STORE_NAME
 from lanthorn.keys import derive_output_key, load_key_file
 
 KEYS = ("model", "photo", "result")
@@ -100,7 +101,9 @@ def prepare_attempts(stage: Stage) -> None:
 def hand_over(stage: Stage) -> None:
     """Give the operator ciphertext, script, lock and store, and nothing else."""
     machine = stage.machine
-    shutil.copytree(stage.owner_job, machine.job, copy_function=link_or_copy)
+    shutil.copytree(stage.owner_job, machine.job, ignore=shutil.ignore_patterns(STORE_NAME))
+    # The store is large, public, and named by its contents.
+    shutil.copytree(stage.owner_job / STORE_NAME, machine.job / STORE_NAME, copy_function=link_or_copy)
     names = sorted(path.name for path in machine.job.iterdir())
     stage.story.owner(f"gives the operator: {', '.join(names)}")
 

@@ -28,11 +28,19 @@ def run_demo(
 
     `caches` is where the owner's `lanthorn lock` keeps its bytecode between demos.
     """
+
+    def scenes(top: Path) -> None:
+        owner, operator = Party("owner", top / "owner", caches=caches), Party("operator", top / "operator")
+        _tell(Stage(top, story, props, owner, operator), attempts())
+
+    return conclude(story, scenes)
+
+
+def conclude(story: Story, scenes: Callable[[Path], None]) -> int:
+    """Play `scenes` in a temporary folder that is always removed; return 0, or 1 with the reason as last line."""
     top = Path(tempfile.mkdtemp(prefix="lanthorn-demo-"))
     try:
-        owner = Party("owner", top / "owner", caches=caches)
-        stage = Stage(top, story, props, owner, Party("operator", top / "operator"))
-        _tell(stage, attempts())
+        scenes(top)
     except Error as error:
         story.failed(error.message)
         return 1

@@ -13,10 +13,14 @@ from lanthorn.demo.stage import RUN_FAILED, Stage
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an attempt ended: its exit code and the line that says why."""
+    """How an attempt ended: its exit code and the line that says why.
+
+    `shown` is a value of the attempt's own, if any, that tells its reason in the broker's log from another's.
+    """
 
     code: int
     line: str
+    shown: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,9 @@ def judge(attempt: Attempt, outcome: Outcome) -> None:
         raise DemoFailedError(f"{attempt.name}: refused, but not for its reason: {outcome.line}")
 
 
-def logged_reason(attempt: Attempt, reasons: Iterable[str]) -> str:
-    """Return the newest of the broker's reasons, oldest first, that fits. Raises `DemoFailedError` if none does."""
-    fitting = [reason for reason in reasons if re.search(attempt.reason, reason)]
-    if not fitting:
-        raise DemoFailedError(f"{attempt.name}: the broker's log does not say why")
-    return fitting[-1]
+def logged_reason(attempt: Attempt, outcome: Outcome, reasons: Iterable[str]) -> str:
+    """Return the broker's reason that fits the attempt. Raises `DemoFailedError` if none does."""
+    for reason in reasons:
+        if re.search(attempt.reason, reason) and outcome.shown in reason:
+            return reason
+    raise DemoFailedError(f"{attempt.name}: the broker's log does not say why")

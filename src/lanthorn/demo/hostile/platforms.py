@@ -24,7 +24,12 @@ def attempts() -> list[Attempt]:
             reason="expected UpToDate, got OutOfDate",
         ),
         Attempt("a debug platform", _with("--debug"), broker, reason="debug mismatch: expected no, got yes"),
-        Attempt("a quote under another root", _other_vendor, broker, reason="root|anchor"),
+        Attempt(
+            "a quote under another root",
+            _other_vendor,
+            broker,
+            reason="pck chain ends in a key that is no trust anchor",
+        ),
     ]
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from lanthorn.demo.honest import log_rows
 from lanthorn.demo.hostile import code, files, platforms, wire
-from lanthorn.demo.hostile.attempt import Attempt, judge, logged_reason
+from lanthorn.demo.hostile.attempt import Attempt, Outcome, judge, logged_reason
 from lanthorn.demo.stage import Stage
 
 _AT_ONCE = 2
@@ -20,18 +20,20 @@ def all_attempts() -> list[Attempt]:
 def play_all(stage: Stage, attempts: Sequence[Attempt]) -> None:
     """Play each on its own copy of the operator's machine. Raises `DemoFailedError` at the first that succeeds."""
     before = len(log_rows(stage))
+    played: list[tuple[Attempt, Outcome]] = []
     pool = ThreadPoolExecutor(_AT_ONCE)
     try:
         outcomes = pool.map(lambda attempt: attempt.play(stage), attempts)
         for attempt, outcome in zip(attempts, outcomes, strict=True):
             judge(attempt, outcome)
             stage.story.refused(attempt.name, outcome.line)
+            played.append((attempt, outcome))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-    _tell_reasons(stage, [attempt for attempt in attempts if attempt.reason], before)
+    _tell_reasons(stage, played, before)
 
 
-def _tell_reasons(stage: Stage, attempts: Sequence[Attempt], before: int) -> None:
+def _tell_reasons(stage: Stage, played: Sequence[tuple[Attempt, Outcome]], before: int) -> None:
     """Show what the broker kept to itself; only rows after the first `before` count."""
     stage.story.owner("lanthorn broker log: why the broker said no, which it tells its owner alone")
     reasons = [
@@ -40,5 +42,6 @@ def _tell_reasons(stage: Stage, attempts: Sequence[Attempt], before: int) -> Non
         if row["event"] == "refused"
         for policy in row["detail"].get("policies", [])
     ]
-    for attempt in attempts:
-        stage.story.seen(f"{attempt.name}: {logged_reason(attempt, reasons)}")
+    for attempt, outcome in played:
+        if attempt.reason:
+            stage.story.seen(f"{attempt.name}: {logged_reason(attempt, outcome, reasons)}")
