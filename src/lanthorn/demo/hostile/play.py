@@ -1,4 +1,4 @@
-"""Play every attempt, two at a time, tell them in order, and read the reasons in the broker's log."""
+"""Play every attempt, a few at a time, tell them in order, and read the reasons in the broker's log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lanthorn.demo.hostile import code, files, platforms, wire
 from lanthorn.demo.hostile.attempt import Attempt, Outcome, judge, logged_reason
 from lanthorn.demo.stage import Stage
 
-_AT_ONCE = 2
+_AT_ONCE = 3
 
 
 def all_attempts() -> list[Attempt]:
