@@ -19,7 +19,9 @@ _PROBE = """
 import json, os, platform, sys, sysconfig
 site = [p for p in sys.path if os.path.basename(p) in ("site-packages", "dist-packages")]
 site += [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
-stdlib = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")]
+# In a virtual environment, platstdlib would be the environment's own lib folder.
+base = {"platbase": sys.base_exec_prefix}
+stdlib = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib", vars=base)]
 known = set(site + stdlib) | {p for p in sys.path if p.endswith((".zip", "lib-dynload"))}
 settings = {}
 if sys.prefix != sys.base_prefix:
