@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from lanthorn.demo import honest
+from lanthorn.demo import honest, searching
 from lanthorn.demo.copies import link_or_copy
 from lanthorn.demo.hostile.attempt import Attempt
 from lanthorn.demo.hostile.play import all_attempts, play_all
@@ -69,14 +69,14 @@ def _tell(stage: Stage, attempts: Sequence[Attempt]) -> None:
         honest.run(stage)
         plain = native.result()
         honest.decrypt(stage, plain)
-        honest.search(stage, plain)
+        searching.search(stage, plain)
         shutil.copytree(stage.second_job, stage.machine.second_job, copy_function=link_or_copy)
         stage.story.section("The operator turns hostile")
         stage.story.operator(
             f"{len(attempts)} attempts, each on a copy of its machine as the honest run left it"
         )
         play_all(stage, attempts)
-        stage.refuse_leaks(*honest.exposed(stage))
+        stage.refuse_leaks(*searching.exposed(stage))
         stage.story.owner("searched all of it again: still no plaintext, no key")
 
 

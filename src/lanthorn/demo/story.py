@@ -25,7 +25,7 @@ class Story:
         self._sections += 1
         self._line("")
         heading = self._paint(_BOLD, f"{self._sections}. {text}")
-        self._line(f"{heading} {self._paint(_DIM, f'({self._seconds():.1f} s)')}")
+        self._line(f"{heading} {self._paint(_DIM, f'(at {self._seconds():.1f} s)')}")
 
     def owner(self, text: str) -> None:
         self._labelled("owner", _BLUE, text)

@@ -28,7 +28,7 @@ def _tell(colour: bool) -> str:
 def test_colour_only_when_asked_for() -> None:
     plain = _tell(colour=False)
     assert "\x1b" not in plain
-    assert "1. The owner makes keys (0.0 s)\n  owner      lanthorn key new model\n" in plain
+    assert "1. The owner makes keys (at 0.0 s)\n  owner      lanthorn key new model\n" in plain
     assert "             first bytes 47\n             version id 3f\n" in plain
     assert "\x1b[32mdemo: OK\x1b[0m\n" in _tell(colour=True)
 
