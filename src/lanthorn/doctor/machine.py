@@ -53,6 +53,10 @@ class Machine:
         """Return where the absolute path `name` lies below the root."""
         return self.root / name.lstrip("/")
 
+    def has(self, name: str) -> bool:
+        """Return whether `name` exists, as far as this user can see."""
+        return os.path.exists(self.path(name))
+
     def read(self, name: str) -> str | None:
         """Return a small text file's contents, or None where it cannot be read."""
         try:

@@ -36,7 +36,7 @@ def check_native(machine: Machine) -> list[Finding]:
 
 def _fuse_device(machine: Machine) -> Finding:
     name, device = "FUSE device", "/dev/fuse"
-    if not machine.path(device).exists():
+    if not machine.has(device):
         container = "in a container: start it with --device /dev/fuse"
         return missing(name, f"no {device}", "as root: modprobe fuse", container, required=True)
     reason = machine.open_error(device)

@@ -40,7 +40,7 @@ def _cpu_flags(machine: Machine) -> set[str]:
 
 
 def _device(machine: Machine, name: str, device: str, expected: bool, hint: str) -> Finding:
-    if not machine.path(device).exists():
+    if not machine.has(device):
         if expected:
             return missing(name, f"the CPU is one, but {device} does not exist", hint)
         return info(name, f"no {device}")
@@ -51,7 +51,7 @@ def _device(machine: Machine, name: str, device: str, expected: bool, hint: str)
 
 
 def _sgx(machine: Machine, flags: set[str]) -> Finding:
-    if not machine.path("/dev/sgx_enclave").exists() and "sgx" in flags:
+    if not machine.has("/dev/sgx_enclave") and "sgx" in flags:
         return info(
             "Intel SGX",
             "the CPU has it, but no /dev/sgx_enclave: off in the firmware, or a kernel before 5.11",
@@ -60,14 +60,14 @@ def _sgx(machine: Machine, flags: set[str]) -> Finding:
 
 
 def _gramine_attestation(machine: Machine) -> Finding:
-    if machine.path("/dev/attestation/quote").exists():
+    if machine.has("/dev/attestation/quote"):
         return ok("Gramine enclave", "/dev/attestation/quote")
     return info("Gramine enclave", "no /dev/attestation: this process is not in one")
 
 
 def _tsm(machine: Machine) -> Finding:
     folder = machine.path(TSM_REPORT)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return info("configfs TSM", f"no {TSM_REPORT}")
     # The provider is told only inside a report entry, and making one needs no evidence to be made.
     entry = folder / f"lanthorn-doctor-{secrets.token_hex(4)}"
