@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 # Interfaces of TEEs, and which TEE each stands for ("tsm" is whichever confidential VM the kernel runs in).
@@ -19,5 +20,5 @@ def detect(root: Path = Path("/")) -> tuple[str, ...]:
     Looks for interfaces only: does not open them. A caller must not fall back to simulated evidence where
     this finds something.
     """
-    present = (tee for path, tee in REAL_TEE_INTERFACES.items() if (root / path.lstrip("/")).exists())
+    present = (tee for path, tee in REAL_TEE_INTERFACES.items() if os.path.exists(root / path.lstrip("/")))
     return tuple(dict.fromkeys(present))
