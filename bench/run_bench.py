@@ -60,6 +60,15 @@ torch.manual_seed(0)
 torch.save(AlexNet().state_dict(), 'model.pth')
 torch.save(torch.randn(1, 3, 224, 224), 'input.pt')
 """
+JOB = """
+[job]
+name = "bench"
+command = ["python", "main.py"]
+files = ["model.py"]
+python = "{python}"
+[environment]
+OMP_NUM_THREADS = "2"
+"""
 ENTRY = """
 [[protected]]
 path = "{path}"
@@ -90,7 +99,6 @@ class _Operator:
         self._environment = {**os.environ, "LANTHORN_HOME": str(folder / "home"), "OMP_NUM_THREADS": "2"}
         self._port = _free_port()
         Keyring(folder / "home" / "keys").create("bench")
-        self._lanthorn("simulator", "init")
         said = self._lanthorn(
             "broker", "init", "--address", f"127.0.0.1:{self._port}", "--insecure-allow-simulated"
         )
@@ -121,9 +129,7 @@ class _Operator:
             encrypt_file(plain / path, job / path, key, path)
         entries = [ENTRY.format(path=path, access="read") for path in inputs]
         entries.append(ENTRY.format(path="result.txt", access="write"))
-        job_table = f'[job]\nname = "bench"\ncommand = ["python", "main.py"]\nfiles = ["model.py"]\npython = "{PYTHON}"\n'
-        environment = '[environment]\nOMP_NUM_THREADS = "2"\n'
-        (job / "lanthorn.toml").write_text(job_table + environment + "".join(entries) + self._broker)
+        (job / "lanthorn.toml").write_text(JOB.format(python=PYTHON) + "".join(entries) + self._broker)
         self._lanthorn("lock", str(job))
         self._lanthorn("broker", "allow", str(job / "lanthorn.lock"))
         self._lanthorn("simulator", "reboot")

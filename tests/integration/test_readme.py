@@ -67,10 +67,10 @@ def user(tmp_path: Path) -> NewUser:
 def broker(user: NewUser) -> Iterator[None]:
     """Everything before the six commands. Only the port differs from what is written: another may be taken."""
     user.types(BLOCKS["prepare"])
-    simulator, init, serve = BLOCKS["once"].splitlines()
+    init, serve = BLOCKS["once"].splitlines()
     assert serve.endswith(" &")
     address = f"127.0.0.1:{_free_port()}"
-    user.types(f"{simulator}\n{init.replace('broker init', f'broker init --address {address}')}")
+    user.types(init.replace("broker init", f"broker init --address {address}"))
     process = user.starts(serve.removesuffix(" &"))
     try:
         assert process.stdout is not None

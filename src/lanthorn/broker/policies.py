@@ -11,13 +11,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lanthorn.appraisal.appraise import appraise
+from lanthorn.appraisal.decide import decide
 from lanthorn.appraisal.policy import AppraisalPolicy
 from lanthorn.appraisal.policy import development_policy as development_toml
 from lanthorn.appraisal.result import AppraisalRefusedError, AttestationResult
 from lanthorn.attestation.evidence import Evidence
 from lanthorn.attestation.verifier.collateral import MAX_COLLATERAL_SIZE, Collateral
-from lanthorn.attestation.verifier.dcap import anchor_of, verify
 from lanthorn.broker.decision import Verdict
 from lanthorn.errors import Error, StorageError, UsageError
 from lanthorn.job.lock import load_lock
@@ -84,10 +83,10 @@ class PolicyJudge:
     def _appraise(
         self, policy: AppraisalPolicy, evidence: Evidence, report_data: bytes, now: datetime
     ) -> AttestationResult:
-        anchor = anchor_of(evidence, policy.trust_anchors)
-        collateral = self._read_collateral(policy.collateral_path(anchor.name))
-        claims = verify(evidence, collateral, anchors=(anchor,), now=now)
-        return appraise(claims, policy, report_data=report_data, now=now)
+        def read(anchor: str) -> Collateral:
+            return self._read_collateral(policy.collateral_path(anchor))
+
+        return decide(evidence, policy, report_data=report_data, now=now, read_collateral=read)
 
     def _read_collateral(self, path: Path) -> Collateral:
         """Return the collateral as the file has it now; parsed again only when the file is another one."""

@@ -52,7 +52,7 @@ def command() -> None:
 @click.option(
     "--simulator",
     type=click.Path(path_type=Path, file_okay=False),
-    help="The simulated platform's folder [default: simulator/ in LANTHORN_HOME].",
+    help="The simulated platform's folder [default: simulator/ in LANTHORN_HOME, made if missing].",
 )
 def init(folder: Path | None, address: str, insecure_allow_simulated: bool, simulator: Path | None) -> None:
     """Make a broker: its identity, its master key, its empty database.
@@ -63,12 +63,24 @@ def init(folder: Path | None, address: str, insecure_allow_simulated: bool, simu
 
     if simulator is not None and not insecure_allow_simulated:
         raise UsageError("--simulator means nothing without --insecure-allow-simulated")
-    platform = (simulator or simulator_folder()).absolute() if insecure_allow_simulated else None
+    platform = _simulated_platform(simulator) if insecure_allow_simulated else None
     settings = Settings(Address.parse(address), insecure_allow_simulated, platform)
     home = _home(folder)
     home.create(settings)
     _warn_if_simulated(settings)
     click.echo(_snippet(settings.address, home.pin()), nl=False)
+
+
+def _simulated_platform(named: Path | None) -> Path:
+    """Return the platform's folder; the one of the user's own home is made if there is none."""
+    folder = (named or simulator_folder()).absolute()
+    if named is None and not folder.exists():
+        from datetime import UTC, datetime
+
+        from lanthorn.attestation.simulator.platform import SimulatedPlatform
+
+        SimulatedPlatform.create(folder, now=datetime.now(UTC))
+    return folder
 
 
 def _snippet(address: Address, pin: str) -> str:

@@ -108,7 +108,6 @@ class Lab:
         venv.create(self.folder / "venv", symlinks=True, with_pip=False)
         for name in ("data", "result"):
             Keyring(self.home / "keys").create(name)
-        self.command("simulator", "init")
         said = self.command(
             "broker", "init", "--address", f"127.0.0.1:{self.port}", "--insecure-allow-simulated"
         )
