@@ -120,7 +120,9 @@ def run(stage: Stage) -> None:
         "(its environment lies at another path than the owner's: a lock names files, not places)"
     )
     stage.story.owner("lanthorn broker log:")
-    for row in log_rows(stage):
+    rows = log_rows(stage)
+    stage.rows_logged = len(rows)
+    for row in rows:
         if row["run_id"] == stage.run_id:
             stage.story.seen(_told(row))
 
@@ -145,8 +147,11 @@ def log_rows(stage: Stage) -> list[dict[str, Any]]:
 def decrypt(stage: Stage, native: NativeResult) -> None:
     """Decrypt what the run left, and compare it with the native run byte for byte."""
     stage.story.section("The owner reads the result")
-    result, log = (decrypt_output(stage, stage.machine.job / name) for name in ("result.txt", "run.log"))
-    stage.story.owner(f"lanthorn decrypt --key result --run {stage.run_id} result.txt")
+    job, plain = stage.machine.job, stage.owner.folder / "plain"
+    plain.mkdir()
+    succeeded(stage.owner.name, try_decrypt(stage, stage.run_id, job / "result.txt", job / "run.log", plain))
+    result, log = (plain / "result.txt").read_bytes(), (plain / "run.log").read_bytes()
+    stage.story.owner(f"lanthorn decrypt --key result --run {stage.run_id} result.txt run.log")
     stage.story.seen(result.decode("utf-8", "replace"))
     for name, found, expected in (("result.txt", result, native.result), ("run.log", log, native.printed)):
         if found != expected:
@@ -156,14 +161,9 @@ def decrypt(stage: Stage, native: NativeResult) -> None:
     )
 
 
-def decrypt_output(stage: Stage, path: Path) -> bytes:
-    plain = stage.owner.folder / f"{path.name}.plain"
-    succeeded(stage.owner.name, try_decrypt(stage, path, stage.run_id, plain))
-    return plain.read_bytes()
-
-
-def try_decrypt(stage: Stage, path: Path, run_id: str, plain: Path) -> Finished:
-    return stage.owner.lanthorn("decrypt", "--key", "result", "--run", run_id, path, plain)
+def try_decrypt(stage: Stage, run_id: str, *paths: Path) -> Finished:
+    """Decrypt outputs as those of one run; the last path is where they go."""
+    return stage.owner.lanthorn("decrypt", "--key", "result", "--run", run_id, *paths)
 
 
 def _megabytes(path: Path) -> str:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from lanthorn.demo.failure import DemoFailedError
-from lanthorn.demo.honest import KEYS, broker_folder, log_rows
+from lanthorn.demo.honest import KEYS, broker_folder
 from lanthorn.demo.leaks import Piece, Search, binary_pieces, key_pieces, text_pieces
 from lanthorn.demo.native import NativeResult
 from lanthorn.demo.parties import Party
@@ -20,7 +20,6 @@ def search(stage: Stage, native: NativeResult) -> None:
     """Search everything that the operator and the broker's log have for pieces of what is secret."""
     stage.story.section("Did anything leak?")
     started = time.monotonic()
-    log_rows(stage)
     stage.search = Search(secret_pieces(stage, native))
     stage.refuse_leaks(*exposed(stage))
     found = stage.search

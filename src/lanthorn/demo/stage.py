@@ -91,6 +91,8 @@ class Stage:
     operator: Party
     broker_url: str = ""
     run_id: str = ""
+    rows_logged: int = 0
+    """How many rows the broker's log had after the honest run."""
     library: Path = field(default_factory=Path)
     search: Search = field(default_factory=lambda: Search(()))
     _numbers: Iterator[int] = field(default_factory=itertools.count)

@@ -19,7 +19,6 @@ def all_attempts() -> list[Attempt]:
 
 def play_all(stage: Stage, attempts: Sequence[Attempt]) -> None:
     """Play each on its own copy of the operator's machine. Raises `DemoFailedError` at the first that succeeds."""
-    before = len(log_rows(stage))
     played: list[tuple[Attempt, Outcome]] = []
     pool = ThreadPoolExecutor(_AT_ONCE)
     try:
@@ -30,15 +29,15 @@ def play_all(stage: Stage, attempts: Sequence[Attempt]) -> None:
             played.append((attempt, outcome))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-    _tell_reasons(stage, played, before)
+    _tell_reasons(stage, played)
 
 
-def _tell_reasons(stage: Stage, played: Sequence[tuple[Attempt, Outcome]], before: int) -> None:
-    """Show what the broker kept to itself; only rows after the first `before` count."""
+def _tell_reasons(stage: Stage, played: Sequence[tuple[Attempt, Outcome]]) -> None:
+    """Show what the broker kept to itself; only rows after the honest run count."""
     stage.story.owner("lanthorn broker log: why the broker said no, which it tells its owner alone")
     reasons = [
         str(policy.get("refused", ""))
-        for row in log_rows(stage)[before:]
+        for row in log_rows(stage)[stage.rows_logged :]
         if row["event"] == "refused"
         for policy in row["detail"].get("policies", [])
     ]

@@ -118,7 +118,7 @@ def _old_result(stage: Stage) -> Outcome:
         if today == stage.run_id:
             raise DemoFailedError("today's run was not admitted")
         plain = machine.folder / "plain"
-        return of(try_decrypt(stage, machine.job / "result.txt", today, plain))
+        return of(try_decrypt(stage, today, machine.job / "result.txt", plain))
 
 
 def _impostor(stage: Stage) -> Outcome:
