@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from lanthorn.errors import BrokerUnreachableError, Error, UsageError
 from lanthorn.home import simulator_folder
+
+if TYPE_CHECKING:
+    from lanthorn.attestation.attester.base import Attester
 
 OWN_FAILURE = 125
 RETRYABLE = 75
@@ -39,7 +44,7 @@ def command(
     125 is every failure of lanthorn's own, 75 one that is worth a retry (a broker that does not answer).
     """
     places = {"environment": environment, "interpreter": interpreter}
-    locations = {name: place.absolute() for name, place in places.items() if place}
+    locations = {name: _absolute(place) for name, place in places.items() if place}
     try:
         return _run(
             job, locations, _urls(brokers), simulator or simulator_folder(), insecure_simulated, as_json
@@ -59,13 +64,9 @@ def _run(
     insecure: bool,
     as_json: bool,
 ) -> int:
-    from lanthorn.targets.base import NOT_PROTECTED, choose_attester
     from lanthorn.targets.native.run import RunOptions, run
 
-    attester = choose_attester(simulator, insecure_simulated=insecure)
-    if attester.simulated:
-        click.echo(f"lanthorn: {NOT_PROTECTED}", err=True)
-    result = run(RunOptions(job.absolute(), locations, urls), attester)
+    result = run(RunOptions(_absolute(job), locations, urls), lambda: _attester(simulator, insecure))
     if as_json:
         import json
 
@@ -76,6 +77,19 @@ def _run(
         click.echo('lanthorn: hint: name it in lanthorn.toml: [[protected]] with access = "write"', err=True)
     click.echo(f"lanthorn: run {result.run_id or '(no result key)'} ended with {result.exit_code}", err=True)
     return result.exit_code
+
+
+def _attester(simulator: Path, insecure: bool) -> Attester:
+    from lanthorn.targets.base import NOT_PROTECTED, choose_attester
+
+    attester = choose_attester(simulator, insecure_simulated=insecure)
+    if attester.simulated:
+        click.echo(f"lanthorn: {NOT_PROTECTED}", err=True)
+    return attester
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))
 
 
 def _urls(brokers: tuple[str, ...]) -> dict[str, str]:
