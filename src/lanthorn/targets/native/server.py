@@ -23,7 +23,6 @@ from lanthorn.keys import WrapKey
 from lanthorn.targets.native import namespaces
 from lanthorn.targets.native.messages import Channel, pack_error, pair, unpack_error
 
-
 _READ_AHEAD_KB = 512
 
 
