@@ -2,8 +2,9 @@
 
 from lanthorn.appraisal.appraise import appraise
 from lanthorn.appraisal.decide import decide
-from lanthorn.appraisal.policy import AppraisalPolicy, PolicyAnchor, Rule, development_policy
+from lanthorn.appraisal.policy import AppraisalPolicy, PolicyAnchor, Rule
 from lanthorn.appraisal.result import AppraisalRefusedError, AttestationResult, Check
+from lanthorn.appraisal.text import development_policy, policy_text
 
 __all__ = [
     "AppraisalPolicy",
@@ -15,4 +16,5 @@ __all__ = [
     "appraise",
     "decide",
     "development_policy",
+    "policy_text",
 ]

@@ -127,12 +127,6 @@ class AppraisalPolicy:
                 return each.collateral
         raise UsageError(f"policy: anchor {anchor!r} has no collateral", hint=f"set it in [anchors.{anchor}]")
 
-    def resolved_text(self) -> str:
-        """Return this policy as TOML that stands alone: digests, inline roots, absolute collateral paths."""
-        from lanthorn.appraisal.text import policy_text
-
-        return policy_text(self)
-
 
 def _read_anchors(table: Table, folder: Path | None) -> tuple[PolicyAnchor, ...]:
     anchors = {"intel": PolicyAnchor(INTEL, None, None)}
@@ -262,12 +256,3 @@ def _check_rule(rule: Rule, kinds: dict[str, str]) -> None:
     for name in ("insecure_allow_simulated", "insecure_allow_debug"):
         if getattr(rule, name):
             _log.warning("%s: %s is set", what, name)
-
-
-def development_policy(
-    lock_digests: list[bytes], anchor_root_pem_path: str | Path, collateral_path: str | Path
-) -> str:
-    """Return the TOML of a policy that releases keys to simulated evidence of these locks: no protection."""
-    from lanthorn.appraisal.text import development_text
-
-    return development_text(lock_digests, Path(anchor_root_pem_path), Path(collateral_path))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tomli_w
 
-if TYPE_CHECKING:
-    from lanthorn.appraisal.policy import AppraisalPolicy, PolicyAnchor, Rule
+from lanthorn.appraisal.policy import AppraisalPolicy, PolicyAnchor, Rule
 
 DEVELOPMENT_ANCHOR = "simulator"
 _DEVELOPMENT_HEADER = """\
@@ -64,8 +63,8 @@ def _rule_members(rule: Rule) -> dict[str, Any]:
     return members
 
 
-def development_text(locks: Sequence[bytes], root: Path, collateral: Path) -> str:
-    """Return a policy that admits up-to-date simulated evidence of `locks`."""
+def development_policy(locks: Sequence[bytes], root: Path, collateral: Path) -> str:
+    """Return the TOML of a policy that releases keys to simulated evidence of these locks: no protection."""
     members = {
         "version": 1,
         "anchors": {

@@ -13,8 +13,9 @@ from typing import Any
 
 from lanthorn.appraisal.decide import decide
 from lanthorn.appraisal.policy import AppraisalPolicy
-from lanthorn.appraisal.policy import development_policy as development_toml
 from lanthorn.appraisal.result import AppraisalRefusedError, AttestationResult
+from lanthorn.appraisal.text import development_policy as development_toml
+from lanthorn.appraisal.text import policy_text
 from lanthorn.attestation.evidence import Evidence
 from lanthorn.attestation.verifier.collateral import MAX_COLLATERAL_SIZE, Collateral
 from lanthorn.broker.decision import Verdict
@@ -49,7 +50,7 @@ def load_policy(path: Path, lock_digest: bytes, *, allow_simulated: bool) -> str
             f"{path} admits simulated evidence, this broker never does",
             hint="only a broker made with --insecure-allow-simulated can",
         )
-    return policy.resolved_text()
+    return policy_text(policy)
 
 
 def development_policy(lock_digest: bytes, simulator: Path) -> str:
@@ -60,7 +61,7 @@ def development_policy(lock_digest: bytes, simulator: Path) -> str:
             f"no simulated platform in {simulator}", hint=f"make one: lanthorn simulator init {simulator}"
         )
     text = development_toml([lock_digest], root, collateral)
-    return AppraisalPolicy.from_toml(text).resolved_text()
+    return policy_text(AppraisalPolicy.from_toml(text))
 
 
 class PolicyJudge:

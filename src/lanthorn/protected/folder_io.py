@@ -15,8 +15,8 @@ from typing import Final
 
 from lanthorn.errors import FormatError, IntegrityError, UsageError
 from lanthorn.keys import WrapKey
-from lanthorn.protected._atomic_folder import AtomicFolder
 from lanthorn.protected._range import FileRange
+from lanthorn.protected.atomic_folder import AtomicFolder
 from lanthorn.protected.files import CIPHERTEXT_MODE, PLAINTEXT_MODE
 from lanthorn.protected.folder import (
     INDEX_NAME,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lanthorn.appraisal import AppraisalPolicy, development_policy
+from lanthorn.appraisal import AppraisalPolicy, development_policy, policy_text
 from lanthorn.attestation.simulator.platform import SimulatedPlatform
 from lanthorn.attestation.verifier.roots import INTEL
 from lanthorn.errors import Error, StorageError, UsageError
@@ -159,14 +159,14 @@ def test_locks_by_path(tmp_path: Path) -> None:
 
 def test_resolved_text_stands_alone(platform: SimulatedPlatform) -> None:
     first = AppraisalPolicy.from_toml(SIMULATED, folder=platform.folder)
-    text = first.resolved_text()
+    text = policy_text(first)
     second = AppraisalPolicy.from_toml(text)
     assert second == first
     assert second.collateral_path("sim") == platform.collateral_path()
     assert "BEGIN CERTIFICATE" in text and "root.pem" not in text
     for other in (REAL, SGX):
         policy = AppraisalPolicy.from_toml(other)
-        assert AppraisalPolicy.from_toml(policy.resolved_text()) == policy
+        assert AppraisalPolicy.from_toml(policy_text(policy)) == policy
 
 
 def test_anchors_that_no_rule_names_are_not_trusted(platform: SimulatedPlatform) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from lanthorn.job.lock import LockedPath
 from lanthorn.keys import WrapKey
 from lanthorn.protected import INDEX_NAME, FileEntry, FileRange, FolderEntry, FolderIndex
-from lanthorn.protected._atomic_folder import AtomicFolder
+from lanthorn.protected.atomic_folder import AtomicFolder
 from lanthorn.protected.folder import Entry
 from lanthorn.targets.native.outputs import OutputFile
 
