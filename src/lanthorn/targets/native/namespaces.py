@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import time
 
 from lanthorn.errors import RuntimeSetupError
 
@@ -16,6 +17,8 @@ _MS_PRIVATE = 1 << 18
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _MNT_DETACH = 2
+_UNMOUNT_TRIES = 20
+_UNMOUNT_PAUSE = 0.001
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -52,8 +55,12 @@ def _map_to_root(uid: int, gid: int) -> None:
 
 def unmount(path: str) -> None:
     """Unmount, now or, if something still holds it, as soon as nothing does."""
-    if _libc.umount2(path.encode(), 0) != 0:
-        _libc.umount2(path.encode(), _MNT_DETACH)
+    for _ in range(_UNMOUNT_TRIES):
+        if _libc.umount2(path.encode(), 0) == 0:
+            return
+        # A process that was killed a moment ago may still be closing its files.
+        time.sleep(_UNMOUNT_PAUSE)
+    _libc.umount2(path.encode(), _MNT_DETACH)
 
 
 def die_with_parent() -> None:

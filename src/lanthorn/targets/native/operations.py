@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from lanthorn.errors import Error
@@ -13,6 +13,7 @@ from lanthorn.targets.native.libfuse import mfusepy
 from lanthorn.targets.native.nodes import Attributes, Handle, ReadOnlyHandle
 from lanthorn.targets.native.processes import killed_by_signal
 from lanthorn.targets.native.tree import Tree
+from lanthorn.targets.native.warming import Trace
 
 MAX_TRANSFER = 1 << 20
 # Names and attributes change only through this mount, so the kernel need never ask twice.
@@ -28,11 +29,13 @@ class Operations(mfusepy.Operations):  # type: ignore[misc]
     flag_nopath = 1
     flag_nullpath_ok = 1
 
-    def __init__(self, tree: Tree, mounted: Callable[[], None]) -> None:
+    def __init__(self, tree: Tree, mounted: Callable[[], None], trace: Trace) -> None:
+        self.trace = trace
+        self.answered = False
         self._tree = tree
         self._mounted = mounted
         self.handles: dict[int, Handle] = {}
-        self.folders: dict[int, str] = {}
+        self.folders: dict[int, list[tuple[str, Attributes]]] = {}
         self._numbers = itertools.count(1)
 
     def init_with_config(self, conn_info: Any, config_3: Any) -> None:  # noqa: ANN401 - ctypes structures
@@ -43,6 +46,7 @@ class Operations(mfusepy.Operations):  # type: ignore[misc]
         config_3.entry_timeout = _FOREVER
         config_3.negative_timeout = _FOREVER
         config_3.attr_timeout = _FOREVER
+        self.answered = True
         self._mounted()
 
     def getattr(self, path: str | None, fh: int | None = None) -> dict[str, int]:
@@ -52,7 +56,11 @@ class Operations(mfusepy.Operations):  # type: ignore[misc]
         """Return what stat shows; a file that is open may have lost its name."""
         if path is None and fh:
             return self.handles[fh].attributes()
-        return self._tree.node(path or "/").attributes()
+        try:
+            return self._tree.node(path or "/").attributes()
+        except FileNotFoundError:
+            self.trace.absent(path or "/")
+            raise
 
     def fail(self, error: Error) -> None:
         self._tree.fail(error)
@@ -83,14 +91,19 @@ class Operations(mfusepy.Operations):  # type: ignore[misc]
 
     def opendir(self, path: str) -> int:
         number = next(self._numbers)
-        self.folders[number] = path
+        self.folders[number] = self._tree.listing(path)
         return number
 
-    def readdir(self, path: str | None, fh: int) -> list[str]:
-        return [".", "..", *(name for name, _ in self.listing(fh))]
+    def is_fixed(self, path: str) -> bool:
+        """Tell whether what a folder holds stays as it is for the whole run."""
+        return not self._tree.is_writable(path)
 
-    def listing(self, fh: int) -> Iterator[tuple[str, Attributes]]:
-        return self._tree.listing(self.folders[fh])
+    def readdir(self, path: str | None, fh: int) -> list[str]:
+        return [name for name, _ in self.listing(fh)]
+
+    def listing(self, fh: int) -> list[tuple[str, Attributes]]:
+        """Return what the folder held when it was opened, the folder itself and the one above it first."""
+        return self.folders[fh]
 
     def releasedir(self, path: str | None, fh: int) -> int:
         del self.folders[fh]

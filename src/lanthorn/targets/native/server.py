@@ -20,10 +20,10 @@ from lanthorn.errors import Error, RuntimeSetupError
 from lanthorn.job.lock import Lock
 from lanthorn.job.view import assemble
 from lanthorn.keys import WrapKey
-from lanthorn.targets.native import namespaces
+from lanthorn.targets.native import namespaces, warming
 from lanthorn.targets.native.messages import Channel, pack_error, pair, unpack_error
 
-_READ_AHEAD_KB = 512
+_READ_AHEAD_KB = 2048
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class FileServer:
         """Fork the server. Must be called while this process has one thread."""
         self.failure: Error | None = None
         self.mountpoint = served.mountpoint
+        self._warmer = 0
         self._channel, theirs = pair()
         self._pid = os.fork()
         if self._pid == 0:
@@ -59,6 +60,7 @@ class FileServer:
     def wait_mounted(self) -> dict[str, Any]:
         """Wait until requests are answered; return what the view's top level looks like."""
         mounted = self._expect("mounted")
+        self._warmer = mounted["warmer"]
         _widen_read_ahead(self.mountpoint)
         return mounted
 
@@ -79,7 +81,7 @@ class FileServer:
     def notice(self) -> Error | None:
         """Read a message that came by itself: a failed check, or the server's end."""
         message = self._channel.receive()
-        if message is None:
+        if message is None or message["kind"] == "finished":
             return self._fail(RuntimeSetupError("the file server died during the run"))
         if message["kind"] == "failed":
             return self._fail(unpack_error(message["error"]))
@@ -87,6 +89,7 @@ class FileServer:
 
     def finish(self) -> dict[str, Any]:
         """Unmount, wait until every output is in place, and return what was published."""
+        warming.stop(self._warmer)
         namespaces.unmount(self.mountpoint)
         result = self._expect("finished")
         self._reap()
@@ -95,6 +98,8 @@ class FileServer:
     def kill(self) -> None:
         """End the server at once, whatever state it is in; nothing further is published."""
         if self._pid:
+            if self._warmer:
+                warming.stop(self._warmer)
             namespaces.unmount(self.mountpoint)
             os.kill(self._pid, signal.SIGKILL)
             self._reap()
@@ -120,7 +125,7 @@ class FileServer:
 
 
 def _widen_read_ahead(mountpoint: str) -> None:
-    """Let the kernel ask for larger pieces: 0.95 GB/s of decrypted sequential reads instead of 0.69.
+    """Let the kernel ask for larger pieces: 0.9 GB/s of decrypted sequential reads instead of 0.7.
 
     Only root may; anybody else keeps the kernel's 128 KiB.
     """
@@ -161,8 +166,18 @@ def _serve(served: Served, channel: Channel) -> None:
     tree = Tree(view, served.job, on_failure=lambda error: channel.send("failed", error=pack_error(error)))
     for path, text in ETC.items():
         tree.add_literal(path, text.encode())
+    steps = warming.load_hint(served.store, view)
+    warmer, go = warming.start(steps, served.mountpoint)
     threading.Thread(target=_listen, args=(channel, tree, served.lock), daemon=True).start()
-    fuse.serve(tree, served.mountpoint, lambda: channel.send("mounted", top=_top(tree), program=view.program))
+
+    def mounted() -> None:
+        go()
+        channel.send("mounted", top=_top(tree), program=view.program, warmer=warmer)
+
+    trace = warming.Trace()
+    fuse.serve(tree, served.mountpoint, mounted, trace)
+    if not steps and tree.failure is None:
+        trace.save(served.store)
     outputs = tree.finish()
     channel.send("finished", outputs=outputs, refused=tree.refused)
 

@@ -10,7 +10,7 @@ import errno
 import os
 import posixpath
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -114,9 +114,15 @@ class Tree:
         names.update(self._added.get(path, {}))
         return list(names)
 
-    def listing(self, path: str) -> Iterator[tuple[str, Attributes]]:
-        for name in self.names(path):
-            yield name, self.node(posixpath.join(path, name)).attributes()
+    def listing(self, path: str) -> list[tuple[str, Attributes]]:
+        """Return the names in a folder with what stat shows of them, "." and ".." first."""
+        names = [(name, self.node(posixpath.join(path, name)).attributes()) for name in self.names(path)]
+        return [(".", Folder().attributes()), ("..", Folder().attributes()), *names]
+
+    def is_writable(self, path: str) -> bool:
+        """Tell whether names can come and go in a folder."""
+        node = self.node(path)
+        return isinstance(node, Folder) and node.writable
 
     def readlink(self, path: str) -> str:
         node = self.node(path)

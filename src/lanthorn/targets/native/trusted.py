@@ -136,7 +136,7 @@ class TrustedFile:
 
     def open(self, flags: int) -> Handle:
         file = VerifiedFile(self._host, self._size, self._leaves(), self._name)
-        return _VerifiedHandle(file, 0, self._size, self.attributes(), owned=True)
+        return VerifiedHandle(file, 0, self._size, self.attributes(), owned=True)
 
 
 class TrustedSlice:
@@ -153,12 +153,16 @@ class TrustedSlice:
         return self._attributes
 
     def open(self, flags: int) -> Handle:
-        return _VerifiedHandle(
+        return VerifiedHandle(
             self._pack(), self._offset, self._attributes.size, self._attributes, owned=False
         )
 
 
-class _VerifiedHandle(ReadOnlyHandle):
+class VerifiedHandle(ReadOnlyHandle):
+    """An open trusted file. `path` is the name it was opened by, for whoever wants to remember what was read."""
+
+    path = ""
+
     def __init__(
         self, file: VerifiedFile, start: int, size: int, attributes: Attributes, *, owned: bool
     ) -> None:
