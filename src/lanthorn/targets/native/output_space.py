@@ -71,8 +71,11 @@ class OutputSpace:
         return path
 
     def refusal(self, path: str) -> OSError:
-        """Remember a write outside the job's outputs, and return the error for it."""
-        if len(self.refused) < _REMEMBERED_REFUSALS:
+        """Remember a write outside the job's outputs, and return the error for it.
+
+        Python's attempts to keep bytecode are no loss and not remembered.
+        """
+        if len(self.refused) < _REMEMBERED_REFUSALS and "__pycache__" not in path:
             self.refused[path] = None
         return OSError(errno.EROFS, path)
 
