@@ -84,7 +84,9 @@ def test_keys_are_in_no_command_line_and_no_environment(lab: Lab) -> None:
     pids = [run.pid, *descendants(run.pid)]
     for pid in pids:
         for name in ("cmdline", "environ"):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # A helper may have ended meanwhile.
+            with contextlib.suppress(
+                FileNotFoundError, ProcessLookupError
+            ):  # A helper may have ended meanwhile.
                 seen += Path(f"/proc/{pid}/{name}").read_bytes()
     kill_quietly(run)
     assert len(pids) >= 4

@@ -6,7 +6,9 @@ import json
 
 import pytest
 
-from tests.integration.native.lab import Lab
+from lanthorn.job.lock import STORE_NAME
+from lanthorn.targets.native.warming import HINT_NAME
+from tests.integration.native.lab import TABLE_SIZE, Lab
 
 pytestmark = pytest.mark.fuse
 
@@ -129,3 +131,27 @@ def test_json_says_how_it_ended(lab: Lab) -> None:
     assert told["exit_code"] == 0
     assert told["run_id"] == ended.run_id
     assert set(told["outputs"]) == {"result.txt", "run.log"}
+
+
+def test_second_run_reads_ahead_and_is_checked_all_the_same(lab: Lab) -> None:
+    code = "import library, json, decimal; print(library.ANSWER, len(open('table.bin', 'rb').read()))"
+    assert lab.run(code).code == 0
+    hint = lab.job / STORE_NAME / HINT_NAME
+    assert "table.bin" in hint.read_text()
+    second = lab.run(code)
+    assert lab.log(second) == f"42 {TABLE_SIZE}\n"
+    (lab.job / "table.bin").write_bytes(bytes(TABLE_SIZE))
+    refused = lab.run(code)
+    assert refused.code == 125
+    assert "table.bin differs from the lock" in refused.stderr
+
+
+def test_hostile_list_changes_nothing(lab: Lab) -> None:
+    (lab.job / STORE_NAME / HINT_NAME).write_text(
+        json.dumps(
+            [["look", f"{lab.job}/result.txt", 0], ["read", f"{lab.job}/data.bin", 0], ["look", "/etc/x", 0]]
+        )
+    )
+    ended = lab.run("open('result.txt', 'x').write(str(len(open('data.bin', 'rb').read())))")
+    assert ended.code == 0, ended.stderr
+    assert lab.read("result.txt", ended) == str(len(lab.data)).encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from typing import Any
 
 from lanthorn import errors
@@ -19,6 +20,7 @@ class Channel:
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
         self._file = end.makefile("rb")
+        self._sending = threading.Lock()
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -26,7 +28,8 @@ class Channel:
     def send(self, kind: str, **fields: Any) -> None:  # noqa: ANN401 - JSON values
         line = json.dumps({"kind": kind, **fields}).encode() + b"\n"
         try:
-            self._socket.sendall(line)
+            with self._sending:
+                self._socket.sendall(line)
         except OSError as error:
             raise RuntimeSetupError("the other half of the runtime is gone") from error
 

@@ -129,9 +129,10 @@ class Program:
     def _signal(self, number: int) -> None:
         # bubblewrap's process, then its init in the new process namespace, then the program.
         init = children(self._process.pid)
-        for program in children(init[0]) if init else []:
+        programs = children(init[0]) if init else []
+        for process in programs or [self._process.pid]:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(program, number)
+                os.kill(process, number)
 
     def kill(self) -> None:
         self._process.kill()

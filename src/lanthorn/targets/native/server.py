@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 import os
 import signal
-import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -141,6 +141,7 @@ def _main(served: Served, channel: Channel, theirs: Channel) -> None:
     try:
         theirs.close()
         os.setsid()
+        _silence_libfuse()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         namespaces.die_with_parent()
         _serve(served, channel)
@@ -148,9 +149,18 @@ def _main(served: Served, channel: Channel, theirs: Channel) -> None:
     except Error as error:
         channel.send("failed", error=pack_error(error))
     except BaseException as error:
-        sys.stderr.write(f"lanthorn: error: file server: {type(error).__name__}\n")
+        failure = RuntimeSetupError(f"the file server failed: {type(error).__name__}")
+        channel.send("failed", error=pack_error(failure))
     finally:
         os._exit(code)
+
+
+def _silence_libfuse() -> None:
+    """Keep libfuse's own lines off the operator's terminal; what matters is sent to the supervisor as an error."""
+    if not logging.getLogger().isEnabledFor(logging.DEBUG):
+        nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
 
 
 def _serve(served: Served, channel: Channel) -> None:
@@ -176,8 +186,8 @@ def _serve(served: Served, channel: Channel) -> None:
 
     trace = warming.Trace()
     fuse.serve(tree, served.mountpoint, mounted, trace)
-    if not steps and tree.failure is None:
-        trace.save(served.store)
+    if tree.failure is None:
+        trace.save(served.store, known=len(steps))
     outputs = tree.finish()
     channel.send("finished", outputs=outputs, refused=tree.refused)
 

@@ -26,6 +26,7 @@ MAX_HINT_BYTES = 4 << 20
 MAX_STEPS = 20_000
 PIECE = 256 << 10
 _MAX_OPEN = 200
+_WORTH_SAVING = 1.1
 
 READ, LIST, LOOK = "read", "list", "look"
 
@@ -53,8 +54,13 @@ class Trace:
         if len(self._steps) < MAX_STEPS:
             self._steps[step] = None
 
-    def save(self, store: Path) -> None:
-        """Leave the list for the next run. A host that allows no such file costs speed and nothing else."""
+    def save(self, store: Path, *, known: int) -> None:
+        """Leave the list for the next run, unless it says little more than the one with `known` steps did.
+
+        A host that allows no such file costs speed and nothing else.
+        """
+        if len(self._steps) <= known * _WORTH_SAVING:
+            return
         with contextlib.suppress(Error):
             write_atomically(store / HINT_NAME, json.dumps(list(self._steps)).encode())
 
