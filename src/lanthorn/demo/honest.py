@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -170,8 +172,10 @@ def _megabytes(path: Path) -> str:
     return f"{path.stat().st_size / 1e6:.1f} MB"
 
 
-def serve(stage: Stage) -> Serving:
-    serving = Serving(stage.owner, broker_folder(stage), stage.broker_log)
-    stage.broker_url = serving.url
-    stage.story.owner(f"lanthorn broker serve: {serving.url}")
-    return serving
+@contextlib.contextmanager
+def served(stage: Stage) -> Iterator[None]:
+    """Serve the owner's broker; told only when an interrupt is sure to end it."""
+    with Serving(stage.owner, broker_folder(stage), stage.broker_log) as serving:
+        stage.broker_url = serving.url
+        stage.story.owner(f"lanthorn broker serve: {serving.url}")
+        yield

@@ -59,7 +59,7 @@ def _tell(stage: Stage, attempts: Sequence[Attempt]) -> None:
         native = NativeRun(stage.props.python, *_native_folder(stage))
         stack.callback(native.close)
         broker = honest.make_keys_and_platform(stage)
-        stack.enter_context(honest.serve(stage))
+        stack.enter_context(honest.served(stage))
         honest.encrypt(stage, broker)
         with ThreadPoolExecutor(1) as beside:
             prepared = beside.submit(honest.prepare_attempts, stage)
