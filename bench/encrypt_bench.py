@@ -27,7 +27,7 @@ COMMAND_BYTES = 1 << 30
 RATIO_GOAL = 0.2
 COMMAND_GOAL_GBPS = 1.0
 PEER_OPENSSL = "openssl speed aes-128-gcm, 4096-byte blocks, one core"
-PEER_GRAMINE = "gramine-sgx-pf-crypt, 0.25 GB/s as the issue states"
+PEER_GRAMINE = "gramine-sgx-pf-crypt 1.9: 0.24 GB/s encrypting, 0.27 decrypting, measured elsewhere"
 
 
 def run(samples: int) -> list[Figure]:
