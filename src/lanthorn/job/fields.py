@@ -95,6 +95,16 @@ class Fields:
         """Take every key of this table as a string."""
         return {key: self.text(key) for key in self._values}
 
+    def only(self, *known: str) -> None:
+        """Refuse a key that is none of `known`, before a misspelt one is called missing under its right name."""
+        for key in self._left:
+            if key not in known:
+                import difflib  # Only an error pays for it: this module is on the path of every run.
+
+                near = difflib.get_close_matches(key, known, 1)
+                hint = f"is it {near[0]!r}?" if near else None
+                raise self._error(f"{self._where}: unknown key {key!r:.200}", hint=hint)
+
     def done(self) -> None:
         """Refuse the keys that nothing asked for."""
         if self._left:

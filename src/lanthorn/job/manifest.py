@@ -60,6 +60,9 @@ class Job:
     brokers: Mapping[str, BrokerEntry]
 
 
+_JOB_KEYS = ("name", "command", "python", "files", "system", "stdin", "stdio", "network", "log_key")
+
+
 def load_job(folder: Path) -> Job:
     """Read `lanthorn.toml` in `folder`.
 
@@ -77,7 +80,9 @@ def parse_job(data: bytes, folder: Path) -> Job:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(f"{MANIFEST_NAME} is not TOML: {_one_line(error)}") from error
     top = Fields(values, MANIFEST_NAME)
+    top.only("job", "environment", "protected", "keys", "brokers")
     section = top.table("job")
+    section.only(*_JOB_KEYS)
     protected = _protected(top)
     brokers = _brokers(top.table("brokers", optional=True))
     stdio = section.choice("stdio", ("protected", "operator"), "protected")
@@ -160,6 +165,7 @@ def _protected(top: Fields) -> tuple[ProtectedPath, ...]:
 
 
 def _protected_entry(table: Fields) -> ProtectedPath:
+    table.only("path", "key", "access", "kind", "floating")
     access = table.choice("access", ("read", "write"))
     kind = table.choice("kind", ("file", "folder")) if table.has("kind") else None
     entry = ProtectedPath(

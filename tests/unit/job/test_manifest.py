@@ -95,6 +95,8 @@ MUTATIONS = [
     ('name = "classify"', "", "name is missing"),
     ('name = "classify"', 'name = "classify"\nnmae = 1', "unknown key 'nmae'"),
     ("[environment]", "[enviroment]", "unknown key 'enviroment'"),
+    ("command = ", "comand = ", "unknown key 'comand'"),
+    ("access = ", "acess = ", "unknown key 'acess'"),
     ('command = ["python", "classify.py", "photo.png"]', "command = []", "command: is empty"),
     ('command = ["python", "classify.py", "photo.png"]', 'command = "python"', "expected a list"),
     ('command = ["python", "classify.py", "photo.png"]', 'command = ["python", 3]', "strings only"),
