@@ -23,7 +23,7 @@ from lanthorn.protected.parallel import decrypt_range, encrypt_range
 
 MEMORY = Path("/dev/shm")
 ONE_CORE_BYTES = 128 << 20
-COMMAND_BYTES = 1 << 30
+COMMAND_BYTES = 2 << 30
 RATIO_GOAL = 0.2
 COMMAND_GOAL_GBPS = 1.0
 PEER_OPENSSL = "openssl speed aes-128-gcm, 4096-byte blocks, one core"
