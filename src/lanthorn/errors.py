@@ -23,6 +23,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+# What `env` and container engines use where a program could not be run at all.
+RUN_FAILED = 125
+
 
 class Error(Exception):
     """The root of the tree: one line for a person, an optional hint, an exit code."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.integration.native.lab import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -69,7 +70,7 @@ def broker(user: NewUser) -> Iterator[None]:
     user.types(BLOCKS["prepare"])
     init, serve = BLOCKS["once"].splitlines()
     assert serve.endswith(" &")
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     user.types(init.replace("broker init", f"broker init --address {address}"))
     process = user.starts(serve.removesuffix(" &"))
     try:
@@ -80,12 +81,6 @@ def broker(user: NewUser) -> Iterator[None]:
         process.send_signal(signal.SIGTERM)
         assert process.wait(READY_LIMIT) == 0
         process.stdout.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @pytest.mark.fuse

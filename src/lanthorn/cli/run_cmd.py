@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lanthorn.errors import BrokerUnreachableError, Error, UsageError
+from lanthorn.errors import RUN_FAILED, BrokerUnreachableError, Error, UsageError
 from lanthorn.home import simulator_folder
 
 if TYPE_CHECKING:
     from lanthorn.attestation.attester.base import Attester
-
-OWN_FAILURE = 125
-RETRYABLE = 75
 
 
 @click.command("run")
@@ -53,7 +50,7 @@ def command(
         from lanthorn.cli import report
 
         report(error)
-        return RETRYABLE if isinstance(error, BrokerUnreachableError) else OWN_FAILURE
+        return error.exit_code if isinstance(error, BrokerUnreachableError) else RUN_FAILED
 
 
 def _run(

@@ -15,8 +15,6 @@ from lanthorn.demo.leaks import Search
 from lanthorn.demo.parties import Finished, Party
 from lanthorn.demo.story import Story
 
-RUN_FAILED = 125
-
 
 @dataclass(frozen=True)
 class Props:

@@ -65,12 +65,16 @@ class AtomicFolder:
     def _beside(self) -> Path:
         return self.destination.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
 
+    def abandon(self) -> None:
+        """Remove what was filled; harmless after `commit`."""
+        if os.path.lexists(self.temporary):
+            shutil.rmtree(self.temporary, ignore_errors=True)
+
     def __enter__(self) -> AtomicFolder:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        if os.path.lexists(self.temporary):
-            shutil.rmtree(self.temporary, ignore_errors=True)
+        self.abandon()
 
 
 def _remove(path: Path) -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from lanthorn.demo.failure import DemoFailedError
 from lanthorn.demo.parties import Finished
-from lanthorn.demo.stage import RUN_FAILED, Stage
+from lanthorn.demo.stage import Stage
+from lanthorn.errors import RUN_FAILED
 
 
 @dataclass(frozen=True)

@@ -49,15 +49,12 @@ class _Fuse(mfusepy.FUSE):  # type: ignore[misc]
 
     def fgetattr(self, path: bytes | None, buf: Any, fip: Any) -> int:  # noqa: ANN401
         number = fip.contents.fh if fip else None
-        _fill(
-            buf.contents,
-            self.operations.attributes(path.decode("utf-8", "surrogateescape") if path else None, number),
-        )
+        _fill(buf.contents, self.operations.attributes(_text(path) if path else None, number))
         return 0
 
     def opendir(self, path: bytes, fip: Any) -> int:  # noqa: ANN401
         info = fip.contents
-        name = path.decode("utf-8", "surrogateescape")
+        name = _text(path)
         info.fh = self.operations.opendir(name)
         if self.operations.is_fixed(name):
             self.operations.trace.listed(name)
@@ -68,7 +65,7 @@ class _Fuse(mfusepy.FUSE):  # type: ignore[misc]
 
     def open(self, path: bytes, fip: Any) -> int:  # noqa: ANN401
         info = fip.contents
-        name = path.decode("utf-8", "surrogateescape")
+        name = _text(path)
         handle = self.operations.handle(name, info.flags)
         if isinstance(handle, VerifiedHandle):
             handle.path = name
@@ -89,9 +86,8 @@ class _Fuse(mfusepy.FUSE):  # type: ignore[misc]
 
     def truncate_fuse_3(self, path: bytes | None, length: int, fip: Any) -> int:  # noqa: ANN401
         # mfusepy leaves out the handle here, and a file that is open may have lost its name.
-        return self.operations.truncate(
-            path.decode() if path else None, length, fip.contents.fh if fip else None
-        )
+        number = fip.contents.fh if fip else None
+        return self.operations.truncate(_text(path) if path else None, length, number)
 
     def _readdir(self, path: bytes | None, buf: Any, filler: Any, offset: int, fip: Any) -> int:  # noqa: ANN401
         # With offsets libfuse gives every name an inode at once, so that the kernel need not look each one up.
@@ -128,6 +124,11 @@ def _fill(entry: Any, attributes: Attributes) -> None:  # noqa: ANN401 - a ctype
             time.tv_sec, time.tv_nsec = divmod(modified_ns, _BILLION)
 
 
+def _text(path: bytes) -> str:
+    """Decode a name as mfusepy does everywhere else: what is no UTF-8 survives the way there and back."""
+    return path.decode("utf-8", "surrogateescape")
+
+
 def _view(buf: Any, size: int) -> memoryview:  # noqa: ANN401 - a ctypes pointer
     address = ctypes.addressof(buf.contents)
     return memoryview((ctypes.c_char * size).from_address(address)).cast("B")
@@ -138,8 +139,8 @@ def serve(tree: Tree, mountpoint: str, mounted: Callable[[], None], trace: Trace
 
     What is read of trusted files goes into `trace`.
 
-    One thread: with several, the same requests took 1.9 times the processor time (`import torch`, 14,600 requests),
-    spent on waiting for the interpreter's lock. Raises `RuntimeSetupError` where the kernel refuses the mount.
+    One thread: with several, the same `import torch` took 1.9 times the processor time, spent on waiting for the
+    interpreter's lock. Raises `RuntimeSetupError` where the kernel refuses the mount.
     """
     options: dict[str, Any] = {
         "foreground": True,

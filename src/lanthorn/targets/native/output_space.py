@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -51,7 +50,7 @@ class OutputFolder:
         return index.version
 
     def discard(self) -> None:
-        shutil.rmtree(self.staging, ignore_errors=True)
+        self._folder.abandon()
 
 
 class OutputSpace:
@@ -81,8 +80,9 @@ class OutputSpace:
 
     def new_file(self, path: str) -> OutputFile:
         """Return an output for `path`, not yet begun. Raises `OSError` EROFS where none may be."""
-        entry, key = self._slots.get(path, (None, None))
-        if entry is not None and key is not None:
+        slot = self._slots.get(path)
+        if slot is not None:
+            entry, key = slot
             if entry.kind != "file":
                 raise OSError(errno.EISDIR, path)
             return OutputFile(self._job / entry.path, entry.path, key, self._may_publish)
@@ -90,8 +90,9 @@ class OutputSpace:
         return OutputFile(folder.staging / inner, f"{folder.path}/{inner}", folder.key, self._may_publish)
 
     def make_folder(self, path: str) -> None:
-        entry, key = self._slots.get(path, (None, None))
-        if entry is not None and key is not None and entry.kind == "folder":
+        slot = self._slots.get(path)
+        if slot is not None and slot[0].kind == "folder":
+            entry, key = slot
             self._folders[path] = OutputFolder(self._job / entry.path, entry.path, key)
         else:
             folder, inner = self._inside(path)

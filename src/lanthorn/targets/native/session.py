@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lanthorn.attestation.attester.base import Attester
-from lanthorn.errors import Error, ManifestError
+from lanthorn.errors import RUN_FAILED, Error, ManifestError
 from lanthorn.job.lock import Lock
 from lanthorn.keys import WrapKey
 from lanthorn.release.keys import Release, release_keys
@@ -22,8 +22,6 @@ from lanthorn.targets.native.program import Program
 from lanthorn.targets.native.server import FileServer
 
 LOG_NAME = "run.log"
-# The exit code of every failure of the runtime itself, as `env` and container engines have it.
-FAILED = 125
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,9 @@ class _Session:
             exit_code = program.wait(self._server)
             finished = self._server.finish()
         except Error as error:
-            self._write_record(started, FAILED, versions, log.publish() if log else {}, failure=error.message)
+            self._write_record(
+                started, RUN_FAILED, versions, log.publish() if log else {}, failure=error.message
+            )
             raise
         outputs = {**finished["outputs"], **(log.publish() if log else {})}
         self._write_record(started, exit_code, versions, outputs)
